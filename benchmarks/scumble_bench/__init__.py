@@ -1,0 +1,1 @@
+"""The demo world, benchmarks and the commands they bring."""

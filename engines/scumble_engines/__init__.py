@@ -1,0 +1,1 @@
+"""The engines that run a UNet step with a plan's ports."""

@@ -1,0 +1,1 @@
+"""From a diffusers checkpoint to a pack."""

@@ -1,0 +1,1 @@
+"""The host: runs, plans, ports, hooks, planner, schedulers, words, pictures, command line."""

@@ -1,0 +1,1 @@
+"""The built-in editing methods, one file each."""
