@@ -1,0 +1,70 @@
+# Nothing is needed but make and Python 3.11 or later: every target makes or refreshes .venv itself.
+# Another interpreter: make demo PYTHON=python3.12
+# The index that pip uses, and with it the build of torch, is pip's own configuration.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+WORKERS ?= 2
+PYTEST := $(RUN) pytest -n $(WORKERS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo check lint types imports fast test test-slow quality train fix clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.demo ## edit three pictures, into out/
+	$(BIN)/scumble demo --out out
+
+check: lint types imports fast ## before every commit: style, types, import directions, fast tests
+
+lint: .venv/.dev
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+
+types: .venv/.dev
+	$(RUN) pyright --pythonpath $(BIN)/python
+
+imports: .venv/.dev
+	$(BIN)/lint-imports --no-cache
+
+fast: .venv/.dev
+	$(PYTEST) -m "not slow and not thorough" --timeout 60 tests/framework tests/plugins tests/contracts
+
+test: .venv/.dev ## every test but the slow ones, with branch coverage
+	$(PYTEST) -m "not slow" --cov --cov-report term:skip-covered
+
+test-slow: .venv/.dev ## kill, race, fresh-venv and long parity tests
+	$(PYTEST) -m slow
+
+quality: .venv/.dev ## measure the demo checkpoint against its gates
+	$(RUN) scumble_bench.rooms.quality
+
+train: .venv/.dev ## train the demo checkpoint from scratch
+	$(RUN) scumble_bench.rooms.train
+
+fix: .venv/.dev ## let ruff repair what it can
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+clean: ## remove .venv, out/ and every cache
+	rm -rf .venv out dist build htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	find framework engines export plugins benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps. The second builds on the first, so that under -j no two pips write to one .venv.
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Scumble needs Python 3.11 or later, and '$(PYTHON)' is not one; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || { \
+	  echo "'$(PYTHON) -m venv' failed; some systems pack it apart (Debian: python3-venv)" >&2; exit 1; }
+	@touch $@
+
+.venv/.demo: .venv/.made pyproject.toml constraints.txt
+	$(RUN) pip install -c constraints.txt -e ".[torch]"
+	@touch $@
+
+.venv/.dev: .venv/.demo
+	$(RUN) pip install -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,156 @@
+"""The port values of one step, filled in control by control; a port is written once or refused."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scumble.arrays import Array, Floats
+from scumble.errors import OptionError
+from scumble.plans import Branch, FeatureRoute, Mix, Read, Region, Route
+from scumble.ports import Group, PortSizes, neutral
+
+__all__ = ["Bindings", "ReadSlot"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSlot:
+    """Where a named read lies in the output `read.<stride>`.
+
+    Attributes:
+        name: as in the plan.
+        stride: of the sites that are averaged.
+        row: batch row, or the number of rows for the replayed source.
+        first, last: range of weight vectors, half-open.
+    """
+
+    name: str
+    stride: int
+    row: int
+    first: int
+    last: int
+
+
+class Bindings:
+    """Collects the controls of one step and turns them into ports.
+
+    Args:
+        sizes: the model's axes.
+        rows: rows of the step.
+        replayed: True if row index `rows` is the recorded source.
+        row_of: which row each live branch became.
+        index: the step.
+    """
+
+    def __init__(
+        self,
+        sizes: PortSizes,
+        rows: int,
+        replayed: bool,
+        row_of: Mapping[Branch, int],
+        index: int,
+    ) -> None:
+        self._index = index
+        self._sizes = sizes
+        self._rows = rows
+        self._replayed = replayed
+        self._row_of = row_of
+        self._ports: dict[str, Array] = {}
+        self._owners: dict[tuple[str, int, Branch], str] = {}
+        self._reads: list[tuple[Read, int]] = []
+        self.groups: frozenset[Group] = frozenset()
+
+    def bind(self, owner: str, control: Route | Mix | Read | FeatureRoute | Region) -> None:
+        """Write one control's ports.
+
+        Raises:
+            OptionError: another control has written the same cell.
+        """
+        row = self._row_of[control.branch]
+        match control:
+            case Route():
+                parts = (control.query, control.key, control.value)
+                for slot, other in enumerate(parts):
+                    if other is not None:
+                        self._claim(owner, f"route.{'qkv'[slot]}", control.sites, control.branch)
+                        route = self._bound("route")["route"]
+                        route[list(control.sites), slot, row] = self._row_of[other]
+            case Mix():
+                self._bind_mix(owner, control, row)
+            case FeatureRoute():
+                self._claim(owner, "feature_route", control.sites, control.branch)
+                route = self._bound("feature")["feature_route"]
+                route[list(control.sites), row] = self._row_of[control.source]
+            case Region():
+                self._claim(owner, "region", control.sites, control.branch)
+                ports = self._bound("region")
+                ports["region.query"][row] = control.query
+                ports["region.key"][row] = control.key
+                ports["region.sites"][list(control.sites), row] = 1
+            case Read():
+                self._reads.append((control, row))
+
+    def force(self, groups: Iterable[Group]) -> None:
+        """Bind groups even where they are neutral, for comparisons."""
+        for group in groups:
+            if group != "read" or not self._reads:
+                self._bound(group)
+
+    def ports(self) -> tuple[dict[str, Array], tuple[ReadSlot, ...]]:
+        """Return the control ports, and where each read is found."""
+        slots = self._bind_reads() if self._reads else ()
+        return self._ports, slots
+
+    def _bind_mix(self, owner: str, control: Mix, row: int) -> None:
+        # A row has one S and one d, so a second mix of the branch conflicts at any site.
+        pair = control.pair(self._index)
+        if pair is None:
+            return
+        self._claim(owner, "mix", (-1,), control.branch)
+        ports = self._bound("mix")
+        ports["mix.source"][row], ports["mix.own"][row] = pair
+        ports["mix.row"][row] = self._row_of[control.source]
+        ports["mix.sites"][list(control.sites), row] = 1
+
+    def _bound(self, group: Group) -> dict[str, Array]:
+        if group not in self.groups:
+            self._ports |= neutral(group, self._sizes, self._rows, self._replayed)
+            self.groups |= {group}
+        return self._ports
+
+    def _claim(self, owner: str, port: str, sites: Iterable[int], branch: Branch) -> None:
+        for site in sites:
+            other = self._owners.setdefault((port, site, branch), owner)
+            if other != owner:
+                raise OptionError(
+                    f"plugins {other!r} and {owner!r} both write port {port!r} of target "
+                    f"{branch.picture} at step {self._index}; use one of them, or other steps."
+                )
+
+    def _bind_reads(self) -> tuple[ReadSlot, ...]:
+        sites = {control.sites for control, _ in self._reads}
+        if len(sites) != 1:
+            raise OptionError(
+                f"reads at different sites in one step: {sorted(sites)}; read the same sites."
+            )
+        (chosen,) = sites
+        strides = {self._sizes.sites.of("cross")[site].stride for site in chosen}
+        if len(strides) != 1:
+            raise OptionError(f"a read averages sites of strides {sorted(strides)}; choose one.")
+        (stride,) = strides
+        slots: list[ReadSlot] = []
+        filled: dict[int, list[Floats]] = {}
+        for control, row in self._reads:
+            mine = filled.setdefault(row, [])
+            first = len(mine)
+            mine.extend(control.weights)
+            slots.append(ReadSlot(control.name, stride, row, first, len(mine)))
+        words = max(map(len, filled.values()))
+        weights = np.zeros((self._rows + self._replayed, words, self._sizes.tokens))
+        for row, vectors in filled.items():
+            weights[row, : len(vectors)] = vectors
+        gate = np.zeros(self._sizes.sites.count("cross"))
+        gate[list(chosen)] = 1
+        self._ports |= {"read.weights": weights, "read.sites": gate}
+        self.groups |= {"read"}
+        return tuple(slots)

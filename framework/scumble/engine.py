@@ -1,0 +1,192 @@
+"""What every engine is: a small typed contract, with the checks that all of them share.
+
+An engine runs one UNet step with a plan's ports. Subclasses write the `_`-methods; the public ones
+check what goes in and what comes out. The device is untouched before `load`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+
+from scumble.arrays import Array, Floats, Indices
+from scumble.errors import ControlError, EngineError, OptionError, UnsupportedError
+from scumble.models import Checkpoint
+from scumble.ports import Group, PortSizes, check_inputs, groups_of
+from scumble.sites import SiteTable
+
+__all__ = ["Engine", "EngineSettings", "ModelInfo", "Precision", "StepOutput"]
+
+Precision = Literal["fp32", "fp64", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine is to run.
+
+    Attributes:
+        precision: of the UNet; text and pictures are encoded in fp32 at least.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads; None leaves the runtime's default.
+    """
+
+    precision: Precision = "fp32"
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"threads is {self.threads}, want 1 or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the host must know of a loaded model.
+
+    Attributes:
+        sites: the UNet's sites.
+        channels: of a latent.
+        factor: pixels for each latent cell along a side.
+        tokens: length of the text window.
+        features: width of a text embedding.
+    """
+
+    sites: SiteTable
+    channels: int
+    factor: int
+    tokens: int
+    features: int
+
+    def sizes(self, latent: tuple[int, int]) -> PortSizes:
+        """Return the port axes for a latent of (height, width)."""
+        return PortSizes((self.channels, *latent), self.tokens, self.features, self.sites)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepOutput:
+    """What one UNet step gives back.
+
+    Attributes:
+        noise: (rows, channels, height, width).
+        reads: stride -> (addressable, words, height / stride, width / stride).
+        recorded: port name -> handle of the source row's state, for replay.
+        bound: the port groups that took effect; the host compares them with what it asked for.
+    """
+
+    noise: Floats
+    reads: dict[int, Floats] = field(default_factory=dict[int, Floats])
+    recorded: dict[str, object] = field(default_factory=dict[str, object])
+    bound: frozenset[Group] = frozenset()
+
+
+class Engine(ABC):
+    """Base of every engine; use it as a context manager.
+
+    Attributes:
+        name: as registered in the `scumble.engines` entry points.
+        groups: the port groups it can bind.
+        gradients: True if it can differentiate a declared loss.
+    """
+
+    name: ClassVar[str]
+    groups: ClassVar[frozenset[Group]]
+    gradients: ClassVar[bool] = False
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        self.settings = settings or EngineSettings()
+        self._info: ModelInfo | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model."""
+        if self._info is None:
+            raise EngineError(f"engine {self.name!r} has no model; call load first.")
+        return self._info
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """The dtype in which the host keeps latents for this engine."""
+        return np.float64 if self.settings.precision == "fp64" else np.float32
+
+    def load(self, checkpoint: Checkpoint) -> ModelInfo:
+        """Load a model onto the device.
+
+        Raises:
+            ModelError: the folder holds no model that this engine runs.
+            EngineError: the runtime or device is missing.
+        """
+        self._info = self._load(checkpoint)
+        return self._info
+
+    def step(self, ports: Mapping[str, object]) -> StepOutput:
+        """Run the UNet once.
+
+        Args:
+            ports: name -> array, as declared in `scumble.ports`.
+
+        Raises:
+            PortError: an undeclared name, shape or dtype.
+            UnsupportedError: a port group that this engine lacks.
+            ControlError: a port was fed and did not take effect.
+        """
+        sample = np.asarray(ports.get("sample"))
+        latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
+        check_inputs(ports, self.info.sizes(latent))
+        asked = groups_of(ports)
+        if asked - self.groups:
+            missing = ", ".join(sorted(asked - self.groups))
+            raise UnsupportedError(f"engine {self.name!r} has no ports for: {missing}.")
+        output = self._step(ports)
+        if asked - output.bound:
+            missing = ", ".join(sorted(asked - output.bound))
+            raise ControlError(
+                f"engine {self.name!r} was given {missing} ports and they had no effect; "
+                "the attention of the UNet was replaced after loading: load the model anew."
+            )
+        return output
+
+    @property
+    @abstractmethod
+    def provenance(self) -> dict[str, str]:
+        """What really runs: runtime and version, device, precision, threads."""
+
+    @abstractmethod
+    def encode_text(self, ids: Indices) -> Floats:
+        """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
+
+    @abstractmethod
+    def encode_image(self, pixels: Floats) -> Floats:
+        """Return the scaled (1, channels, height, width) latent of pixels in -1 to 1."""
+
+    @abstractmethod
+    def decode(self, latents: Floats) -> Floats:
+        """Return (n, 3, height, width) pixels, about -1 to 1, of scaled latents."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the device; safe to call twice."""
+
+    @abstractmethod
+    def _load(self, checkpoint: Checkpoint) -> ModelInfo: ...
+
+    @abstractmethod
+    def _step(self, ports: Mapping[str, object]) -> StepOutput: ...
+
+
+def as_float(array: Array, dtype: type[np.floating]) -> Array:
+    """Return the array in the host's float dtype; integer arrays are left alone."""
+    return array.astype(dtype, copy=False) if array.dtype.kind == "f" else array

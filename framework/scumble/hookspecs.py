@@ -1,0 +1,112 @@
+"""The hooks: named moments of a run at which the host asks plugins. None lies inside attention."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pluggy
+
+from scumble.arrays import Floats
+from scumble.plans import Plan
+from scumble.schedulers import DDIM
+from scumble.sites import SiteTable
+from scumble.words import Prompt
+
+__all__ = ["Hooks", "RunView", "StepView", "Trajectory", "hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("scumble")
+hookimpl = pluggy.HookimplMarker("scumble")
+
+Predict = Callable[[Floats, int, str], Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunView:
+    """What a plugin may know of a run; all arrays are read-only.
+
+    Attributes:
+        steps: sampling steps.
+        guidance: classifier-free guidance scale; 1 is none.
+        source: the source prompt.
+        targets: the target prompts, one picture each.
+        sites: the UNet's sites.
+        latent: (height, width) of a latent.
+        scheduler: noise levels and DDIM steps.
+        seed: of every random draw of the run.
+        image: (channels, height, width) latent of the given picture; None if it is generated.
+        mask: (height, width) 0 or 1, the user's mask at latent size, or None.
+        predict: noise of a (channels, height, width) latent at a training timestep under a prompt,
+            without guidance; each call costs one row.
+    """
+
+    steps: int
+    guidance: float
+    source: Prompt
+    targets: tuple[Prompt, ...]
+    sites: SiteTable
+    latent: tuple[int, int]
+    scheduler: DDIM
+    seed: int
+    image: Floats | None
+    mask: Floats | None
+    predict: Predict
+
+    def random(self) -> np.random.Generator:
+        """Return a fresh generator, seeded by the run; use no other source of randomness."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepView:
+    """What a plugin may know of a step that was just taken.
+
+    Attributes:
+        index: 0 is the noisiest.
+        latents: picture -> (channels, height, width) after the scheduler's step.
+        reads: name of a `Read` control -> (k, height, width).
+    """
+
+    index: int
+    latents: Mapping[int, Floats]
+    reads: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """An inversion: latents that lead from noise to the given picture.
+
+    Attributes:
+        latents: (steps + 1, channels, height, width); level 0 is the noisiest, the last is clean.
+        pinned: True makes the source row take the recorded latent at every step (direct
+            inversion); False lets it run freely from level 0.
+    """
+
+    latents: Floats
+    pinned: bool
+
+
+class Hooks:
+    """Every hook, with its contract. Plugins are asked in the order in which the user named them."""
+
+    @hookspec
+    def scumble_plan(self, run: RunView) -> Plan | None:
+        """Return the edit as data.
+
+        Called once a run, after inversion and before the first step. None changes nothing.
+        """
+
+    @hookspec
+    def scumble_after_step(self, run: RunView, step: StepView) -> Mapping[int, Floats] | None:
+        """Return latents to put in place of those a step arrived at, by picture.
+
+        Called once a step, after the scheduler. Each plugin sees what the one before it returned.
+        None, or a picture left out, changes nothing. A picture whose latent the hook reads must be
+        named in a `Watch` control of the plan, or it may not be up to date.
+        """
+
+    @hookspec
+    def scumble_invert(self, run: RunView) -> Trajectory | None:
+        """Return a trajectory that ends in the given picture.
+
+        Called once a run, and only when a picture is given, on the one plugin named by `inversion`.
+        """

@@ -1,0 +1,146 @@
+"""The typed door to the plugins of one run: the only module that touches pluggy's manager."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pluggy
+
+from scumble.arrays import Floats, require_finite
+from scumble.errors import PluginError, ScumbleError
+from scumble.hookspecs import Hooks, RunView, StepView, Trajectory
+from scumble.plans import Plan
+from scumble.plugins import Plugin, load_plugin
+
+__all__ = ["Host"]
+
+
+class Host:
+    """Plugins of one run, asked in the order in which they were named.
+
+    Args:
+        plugins: (name, options) pairs; each is loaded by name, and nothing else is imported.
+    """
+
+    def __init__(self, plugins: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        self._manager = pluggy.PluginManager("scumble")
+        self._manager.add_hookspecs(Hooks)
+        self._origins: dict[str, str] = {}
+        for name, options in plugins:
+            listed, plugin = load_plugin(name, options)
+            self._add(name, listed.origin, plugin)
+
+    @classmethod
+    def of(cls, **plugins: Plugin) -> "Host":
+        """Return a host of plugin instances, for tests and for methods that are not installed."""
+        host = cls(())
+        for name, plugin in plugins.items():
+            host._add(name, "this program", plugin)
+        return host
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Plugin name -> distribution and version."""
+        return dict(self._origins)
+
+    def plan(self, run: RunView) -> list[Plan]:
+        """Return every plugin's plan, each marked with its owner."""
+        plans: list[Plan] = []
+        for name, found in self._each("scumble_plan", run=run):
+            if found is None:
+                continue
+            if not isinstance(found, Plan):
+                raise PluginError(f"{self._who(name)}: scumble_plan returned no Plan.")
+            plans.append(Plan(found.controls, owner=name))
+        return plans
+
+    def after_step(self, run: RunView, step: StepView) -> dict[int, Floats]:
+        """Return the latents after every plugin had its say."""
+        latents = dict(step.latents)
+        for name, found in self._each_step(run, step, latents):
+            if found is None:
+                continue
+            for picture, latent in cast("Mapping[int, Floats]", found).items():
+                wanted = step.latents.get(picture)
+                if wanted is None or np.shape(latent) != wanted.shape:
+                    raise PluginError(
+                        f"{self._who(name)}: scumble_after_step returned picture {picture} of "
+                        f"shape {np.shape(latent)} at step {step.index}."
+                    )
+                require_finite(latent, f"what plugin {name!r} returned at step {step.index}")
+                latents[picture] = np.array(latent, dtype=wanted.dtype)
+        return latents
+
+    def invert(self, run: RunView) -> Trajectory:
+        """Return the trajectory of the plugin that inverts.
+
+        Raises:
+            PluginError: none of the plugins inverts, or it returned something else.
+        """
+        for name, found in self._each("scumble_invert", run=run):
+            if not isinstance(found, Trajectory):
+                raise PluginError(f"{self._who(name)}: scumble_invert returned no Trajectory.")
+            if found.latents.shape[0] != run.steps + 1:
+                raise PluginError(
+                    f"{self._who(name)}: a trajectory of {run.steps} steps has "
+                    f"{run.steps + 1} levels, got {found.latents.shape[0]}."
+                )
+            require_finite(found.latents, f"the trajectory of plugin {name!r}")
+            return found
+        raise PluginError(f"none of {', '.join(self._origins) or 'no plugins'} can invert.")
+
+    def _add(self, name: str, origin: str, plugin: Plugin) -> None:
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"plugin {name!r} of {origin}: {error}.") from error
+        self._origins[name] = origin
+
+    def _each_step(self, run: RunView, step: StepView, latents: dict[int, Floats]) -> Any:
+        for name in self._names("scumble_after_step"):
+            view = StepView(step.index, _read_only(latents), step.reads)
+            yield name, self._call("scumble_after_step", name, {"run": run, "step": view})
+
+    def _each(self, hook: str, **arguments: object) -> Any:
+        for name in self._names(hook):
+            yield name, self._call(hook, name, arguments)
+
+    def _names(self, hook: str) -> list[str]:
+        """Return who implements a hook, first named first (pluggy keeps them last first)."""
+        return [impl.plugin_name for impl in getattr(self._manager.hook, hook).get_hookimpls()]
+
+    def _call(self, hook: str, name: str, arguments: Mapping[str, object]) -> object:
+        (impl,) = [
+            impl
+            for impl in getattr(self._manager.hook, hook).get_hookimpls()
+            if impl.plugin_name == name
+        ]
+        if os.environ.get("SCUMBLE_TRACE"):
+            print(f"scumble: {hook} -> {name}", file=sys.stderr)
+        state = np.random.get_state(legacy=False)
+        try:
+            return impl.function(**{key: arguments[key] for key in impl.argnames})
+        except ScumbleError:
+            raise
+        # A plugin is a stranger's code: whatever it raises is reported as its own.
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"{self._who(name)} raised {type(error).__name__} in {hook}: {error}."
+            ) from error
+        finally:
+            np.random.set_state(state)
+
+    def _who(self, name: str) -> str:
+        return f"plugin {name!r} of {self._origins[name]}"
+
+
+def _read_only(latents: Mapping[int, Floats]) -> dict[int, Floats]:
+    views: dict[int, Floats] = {}
+    for picture, latent in latents.items():
+        view = latent.view()
+        view.setflags(write=False)
+        views[picture] = view
+    return views

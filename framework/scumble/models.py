@@ -1,0 +1,139 @@
+"""Where a model's files are: a registered name, a diffusers folder, or a hub id.
+
+Only safetensors weights are accepted: a pickle can run code.
+"""
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from scumble.errors import ModelError
+from scumble.schedulers import SchedulerConfig
+
+__all__ = ["Checkpoint", "find_checkpoint", "registered_models"]
+
+GROUP = "scumble.models"
+PARTS = ("unet", "vae", "text_encoder")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A diffusers folder whose files have been looked over.
+
+    Attributes:
+        name: as the user gave it.
+        folder: where it lies.
+        scheduler: the noise schedule it was trained with.
+        unet: the UNet's configuration.
+    """
+
+    name: str
+    folder: Path
+    scheduler: SchedulerConfig
+    unet: Mapping[str, Any]
+
+    @property
+    def tokenizer(self) -> Path:
+        """The tokenizer's folder."""
+        return self.folder / "tokenizer"
+
+    def fingerprint(self) -> str:
+        """Return the sha256 over all weight files, name by name."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob("*/*.safetensors")):
+            digest.update(path.relative_to(self.folder).as_posix().encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+def registered_models() -> dict[str, Path]:
+    """Return the models that installed distributions bring, by name."""
+    found: dict[str, Path] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in found:
+            raise ModelError(f"two distributions bring a model named {entry.name!r}.")
+        found[entry.name] = cast("Path", getattr(importlib.import_module(entry.module), entry.attr))
+    return found
+
+
+def find_checkpoint(
+    name: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Checkpoint:
+    """Find and look over a checkpoint.
+
+    Args:
+        name: a registered name, a folder, or a hub id such as `owner/model`.
+        revision: branch, tag or commit of a hub id.
+        local_files_only: True never asks the hub.
+
+    Raises:
+        ModelError: nothing of that name, not a checkpoint, or weights as pickle.
+    """
+    registered = registered_models()
+    folder = Path(name)
+    if str(name) in registered:
+        folder = registered[str(name)]
+    elif not folder.exists():
+        if str(name).count("/") != 1 or str(name).startswith((".", "/")):
+            known = ", ".join(sorted(registered)) or "none"
+            raise ModelError(f"no model {str(name)!r}; registered: {known}; or give a folder.")
+        folder = _from_hub(str(name), revision, local_files_only)
+    return _look_over(str(name), folder)
+
+
+def _from_hub(name: str, revision: str | None, local_files_only: bool) -> Path:
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise ModelError(
+            f"{name!r} looks like a hub id, and loading one needs: pip install 'scumble[torch]'."
+        ) from error
+    wanted = ["*.json", "*/*.json", "*/*.txt", "*/*.safetensors"]
+    try:
+        return Path(
+            hub.snapshot_download(
+                name,
+                revision=revision,
+                local_files_only=local_files_only,
+                allow_patterns=wanted,
+            )
+        )
+    # The hub client raises many unrelated types (HTTP, cache, validation); each means "not there".
+    except Exception as error:
+        raise ModelError(f"hub model {name!r} could not be fetched: {error}") from error
+
+
+def _look_over(name: str, folder: Path) -> Checkpoint:
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"{name!r} is no checkpoint: {folder.name} has no model_index.json.")
+    for part in PARTS:
+        weights = list((folder / part).glob("*.safetensors"))
+        if not weights:
+            pickled = [p.name for p in (folder / part).glob("*") if p.suffix in PICKLES]
+            if pickled:
+                raise ModelError(
+                    f"{name!r} keeps its {part} weights as pickle ({pickled[0]}), which can run "
+                    "code; convert it to safetensors."
+                )
+            raise ModelError(f"{name!r} is no checkpoint: {part} has no safetensors weights.")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json", name)
+    unet = read_json(folder / "unet" / "config.json", name)
+    return Checkpoint(name, folder, SchedulerConfig.from_dict(scheduler), unet)
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """Return a JSON object from a file of model `name`, or raise ModelError."""
+    try:
+        value: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name!r} is no checkpoint: {path.name} cannot be read.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{name!r} is no checkpoint: {path.name} is not a JSON object.")
+    return cast("dict[str, Any]", value)

@@ -1,0 +1,42 @@
+"""The base of every user-facing request and option: frozen, checked, unknown keys refused."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scumble.errors import OptionError
+
+__all__ = ["Options", "check_options"]
+
+
+class Options(BaseModel):
+    """Base of a plugin's options and of every request; its JSON schema is `model_json_schema()`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=Options)
+
+
+def check_options(model: type[Model], given: Mapping[str, Any], of: str) -> Model:
+    """Return validated options, or raise OptionError in one sentence.
+
+    Args:
+        model: the options' class.
+        given: what the user set.
+        of: whose options these are, for the message.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields) or "none"
+            raise OptionError(f"{of} has no option {key!r}; it has: {known}.") from None
+        shown = repr(first.get("input"))
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        more = len(error.errors()) - 1
+        tail = f" (and {more} more)" if more else ""
+        raise OptionError(f"{of}: {key} is {shown}: {first['msg']}{tail}.") from None

@@ -1,0 +1,154 @@
+"""Plugins: listed without importing, loaded by name, and held to the hooks they may implement."""
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar, cast
+
+from scumble.errors import OptionError, PluginError
+from scumble.hookspecs import Hooks
+from scumble.options import Options, check_options
+
+__all__ = ["Listed", "NoOptions", "Plugin", "list_entries", "load_entry", "load_plugin"]
+
+PLUGINS = "scumble.plugins"
+
+
+class NoOptions(Options):
+    """Options of a plugin that has none."""
+
+
+class Plugin:
+    """Base of every plugin: one method, one file, one instance a run.
+
+    State of a run lives on the instance; nothing outlives the run.
+
+    Attributes:
+        Options: the class of its options.
+        replaces: True if the method works without a target that differs from the source.
+    """
+
+    Options: ClassVar[type[Options]] = NoOptions
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An installed entry point, not yet imported.
+
+    Attributes:
+        name: under which the user asks for it.
+        distribution: the installed package that brings it.
+        version: of the distribution.
+        entry: the entry point.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    entry: EntryPoint
+
+    @property
+    def origin(self) -> str:
+        """Distribution and version, for messages."""
+        return f"{self.distribution} {self.version}"
+
+
+def list_entries(group: str = PLUGINS) -> dict[str, tuple[Listed, ...]]:
+    """Return what is installed, by name, importing nothing; more than one of a name is a conflict."""
+    found: dict[str, tuple[Listed, ...]] = {}
+    for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
+        metadata = entry.dist
+        listed = Listed(
+            entry.name,
+            metadata.name if metadata else "unknown",
+            metadata.version if metadata else "unknown",
+            entry,
+        )
+        others = found.get(entry.name, ())
+        # One distribution can be seen twice on sys.path; that is no conflict.
+        if not any(other.origin == listed.origin for other in others):
+            found[entry.name] = (*others, listed)
+    return found
+
+
+def load_entry(group: str, name: str, kind: str) -> tuple[Listed, Any]:
+    """Import one entry point by name.
+
+    Args:
+        group: entry-point group.
+        name: as the user gave it.
+        kind: what it is, for messages: plugin, engine, command.
+
+    Raises:
+        OptionError: nothing of that name is installed.
+        PluginError: two distributions offer the name, or the import fails.
+    """
+    installed = list_entries(group)
+    if name not in installed:
+        known = ", ".join(installed) or "none"
+        raise OptionError(f"no {kind} {name!r}; installed: {known}.")
+    if len(installed[name]) > 1:
+        both = " and ".join(listed.origin for listed in installed[name])
+        raise PluginError(f"{kind} {name!r} is offered by {both}; uninstall one of them.")
+    (listed,) = installed[name]
+    try:
+        return listed, listed.entry.load()
+    # A stranger's module can raise anything at import, sys.exit among it; it must not end ours.
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{kind} {name!r} of {listed.origin} cannot be imported: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+
+
+def load_plugin(name: str, options: Mapping[str, Any]) -> tuple[Listed, Plugin]:
+    """Load a plugin by name and give it its options.
+
+    Raises:
+        OptionError: no such plugin, or an option it refuses.
+        PluginError: it cannot be imported, is no plugin, or implements an unknown hook.
+    """
+    listed, found = load_entry(PLUGINS, name, "plugin")
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
+    check_hooks(name, listed.origin, found)
+    checked = check_options(found.Options, options, f"plugin {name!r}")
+    try:
+        return listed, found(checked)
+    except (OptionError, PluginError):
+        raise
+    # As above: a constructor is a stranger's code.
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"plugin {name!r} of {listed.origin} raised {type(error).__name__}: {error}."
+        ) from error
+
+
+def check_hooks(name: str, origin: str, kind: type[Plugin]) -> None:
+    """Raise PluginError if a class implements no hook, or one that does not exist."""
+    known = _hook_names(vars(Hooks))
+    mine = _hook_names(dir(kind))
+    unknown = sorted(mine - known)
+    if unknown:
+        raise PluginError(
+            f"plugin {name!r} of {origin} implements {unknown[0]}, which is no hook; "
+            f"hooks: {', '.join(sorted(known))}."
+        )
+    unmarked = sorted(n for n in mine if not hasattr(getattr(kind, n), "scumble_impl"))
+    if unmarked or not mine:
+        what = f"{unmarked[0]} without @hookimpl" if unmarked else "no hook"
+        raise PluginError(f"plugin {name!r} of {origin} implements {what}.")
+
+
+def _hook_names(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.startswith("scumble_")}
+
+
+def options_of(name: str) -> type[Options]:
+    """Return the options class of a plugin, for schemas and help."""
+    _, found = load_entry(PLUGINS, name, "plugin")
+    return cast("type[Plugin]", found).Options

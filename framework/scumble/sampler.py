@@ -1,0 +1,114 @@
+"""The sampling loop: a schedule carried out on an engine, with the plugins' after-step hooks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scumble.arrays import Floats, require_finite
+from scumble.host import Host
+from scumble.hookspecs import RunView, StepView, Trajectory
+from scumble.planner import Schedule, Step
+from scumble.session import Session
+
+__all__ = ["Progress", "Sampled", "sample", "step_ports"]
+
+SOURCE = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """What a `callback_on_step_end` is told.
+
+    Attributes:
+        step: 0-based, the step just taken.
+        steps: of the run.
+        latents: picture -> (channels, height, width).
+    """
+
+    step: int
+    steps: int
+    latents: Mapping[int, Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """What sampling leaves behind.
+
+    Attributes:
+        latents: picture -> its final (channels, height, width) latent.
+        levels: for each step, picture -> the latent it started from; maps are computed from these.
+    """
+
+    latents: dict[int, Floats]
+    levels: tuple[dict[int, Floats], ...]
+
+
+def sample(
+    session: Session,
+    host: Host,
+    run: RunView,
+    schedule: Schedule,
+    start: Mapping[int, Floats],
+    trajectory: Trajectory | None = None,
+    callback: Callable[[Progress], None] | None = None,
+) -> Sampled:
+    """Carry out a schedule.
+
+    Args:
+        session: the model.
+        host: the run's plugins.
+        run: what they see.
+        schedule: the compiled steps.
+        start: picture -> latent at level 0.
+        trajectory: recorded source latents; where pinned, the source takes these.
+        callback: called after each step.
+
+    Raises:
+        NumericalError: NaN or Inf in a noise prediction or latent.
+        ControlError: a port was bound and had no effect.
+    """
+    latents = dict(start)
+    levels: list[dict[int, Floats]] = []
+    pinned = trajectory if trajectory is not None and trajectory.pinned else None
+    for step in schedule.steps:
+        levels.append(dict(latents))
+        reads: dict[str, Floats] = {}
+        if step.rows:
+            output = session.step(step_ports(session, run, step, latents), step.variant)
+            require_finite(output.noise, f"the noise predicted at step {step.index}")
+            for picture, (unconditional, conditional) in step.noise.items():
+                noise = guided(output.noise, unconditional, conditional, run.guidance)
+                latents[picture] = run.scheduler.forward(latents[picture], noise, step.index)
+            for slot in step.reads:
+                reads[slot.name] = output.reads[slot.stride][slot.row, slot.first : slot.last]
+        if pinned is not None:
+            latents[SOURCE] = pinned.latents[step.index + 1].astype(session.engine.dtype)
+        latents = host.after_step(run, StepView(step.index, latents, reads))
+        for picture, latent in latents.items():
+            require_finite(latent, f"the latent of picture {picture} after step {step.index}")
+        if callback is not None:
+            callback(Progress(step.index, run.steps, dict(latents)))
+    return Sampled(latents, tuple(levels))
+
+
+def guided(noise: Floats, unconditional: int | None, conditional: int, guidance: float) -> Floats:
+    """Return u + w (c - u), classifier-free guidance (Ho and Salimans 2022, eq. 6)."""
+    if unconditional is None:
+        return noise[conditional]
+    base = noise[unconditional]
+    return base + np.asarray(guidance, dtype=noise.dtype) * (noise[conditional] - base)
+
+
+def step_ports(
+    session: Session, run: RunView, step: Step, latents: Mapping[int, Floats]
+) -> dict[str, object]:
+    """Return every port of a step: rows of latents and text, and the step's controls."""
+    timestep = int(run.scheduler.timesteps[step.index])
+    return {
+        "sample": np.stack([latents[row.picture] for row in step.rows]),
+        "timestep": np.full(len(step.rows), timestep, dtype=np.int64),
+        "text": np.stack([session.embed(row.text) for row in step.rows]),
+        **step.ports,
+    }
+

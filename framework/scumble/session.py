@@ -1,0 +1,74 @@
+"""A loaded model: engine, tokenizer and schedule together, counting the rows that it runs."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from scumble.arrays import Floats
+from scumble.engine import Engine, ModelInfo, StepOutput, as_float
+from scumble.errors import PromptError
+from scumble.models import Checkpoint
+from scumble.words import Prompt, Tokenizer
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One model on one engine.
+
+    Args:
+        checkpoint: where the model is.
+        engine: not yet loaded.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        self.checkpoint = checkpoint
+        self.engine = engine
+        self.tokenizer = Tokenizer.load(checkpoint.tokenizer)
+        self.info: ModelInfo = engine.load(checkpoint)
+        self.rows: Counter[str] = Counter()
+        self._texts: dict[str, Floats] = {}
+
+    def prompt(self, text: str, *, what: str = "prompt") -> Prompt:
+        """Return a tokenised prompt that fits the window.
+
+        Raises:
+            PromptError: it is no text, or longer than the model can see.
+        """
+        prompt = self.tokenizer.encode(text)
+        if prompt.overflow:
+            raise PromptError(
+                f"the {what} is longer than the {self.info.tokens} tokens this model sees; "
+                f"it ends before {prompt.overflow[0]!r}: shorten it."
+            )
+        return prompt
+
+    def embed(self, text: str) -> Floats:
+        """Return the (tokens, features) embedding of a prompt, computed once a session."""
+        if text not in self._texts:
+            ids = self.tokenizer.encode(text).ids[None]
+            self._texts[text] = self.engine.encode_text(ids)[0].astype(self.engine.dtype)
+        return self._texts[text]
+
+    def step(self, ports: Mapping[str, object], variant: str) -> StepOutput:
+        """Run one UNet step in the host's dtype and count its rows."""
+        dtype = self.engine.dtype
+        cast = {
+            name: np.ascontiguousarray(as_float(value, dtype))
+            if isinstance(value, np.ndarray)
+            else value
+            for name, value in ports.items()
+        }
+        output = self.engine.step(cast)
+        self.rows[variant] += output.noise.shape[0]
+        return output
+
+    def predict(self, latent: Floats, timestep: int, text: str) -> Floats:
+        """Return the unguided noise of one (channels, height, width) latent; one row."""
+        ports = {
+            "sample": latent[None],
+            "timestep": np.array([timestep], dtype=np.int64),
+            "text": self.embed(text)[None],
+        }
+        return self.step(ports, "plain").noise[0]
