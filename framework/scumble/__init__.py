@@ -1,1 +1,115 @@
-"""The host: runs, plans, ports, hooks, planner, schedulers, words, pictures, command line."""
+"""Scumble edits pictures by controlling attention inside a diffusion UNet.
+
+An edit is data: plugins return plans, the planner compiles them into port values, and an engine
+carries them out. Everything a user or a plugin needs is exported here.
+"""
+
+from importlib.metadata import version
+
+from pydantic import Field
+
+from scumble.alignment import refine_alignment, refine_matrix, replace_matrix
+from scumble.arrays import Array, Bools, Floats, Indices
+from scumble.attention_maps import RunMaps
+from scumble.editor import Editor
+from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
+from scumble.errors import (
+    ControlError,
+    EngineError,
+    ImageError,
+    InputError,
+    ModelError,
+    NumericalError,
+    OptionError,
+    PluginError,
+    PortError,
+    PromptError,
+    ScumbleError,
+    UnsupportedError,
+)
+from scumble.grids import above_share_of_maximum, dilate, resize_nearest
+from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
+from scumble.inversion import InversionOptions, ddim_trajectory
+from scumble.maps import AttentionMap
+from scumble.options import Options
+from scumble.plans import (
+    Branch,
+    Control,
+    FeatureRoute,
+    Mix,
+    Plan,
+    Read,
+    Region,
+    Route,
+    Watch,
+    steps_between,
+)
+from scumble.plugins import Plugin
+from scumble.rerun import rerun
+from scumble.runs import Run
+from scumble.sampler import Progress
+from scumble.schedulers import Convention
+from scumble.sites import Site, SiteTable
+from scumble.words import Prompt, Word
+
+__version__ = version("scumble")
+
+__all__ = [
+    "Array",
+    "AttentionMap",
+    "Bools",
+    "Branch",
+    "Control",
+    "ControlError",
+    "Convention",
+    "Editor",
+    "Engine",
+    "EngineError",
+    "EngineSettings",
+    "FeatureRoute",
+    "Field",
+    "Floats",
+    "ImageError",
+    "Indices",
+    "InputError",
+    "InversionOptions",
+    "Mix",
+    "ModelError",
+    "ModelInfo",
+    "NumericalError",
+    "OptionError",
+    "Options",
+    "Plan",
+    "Plugin",
+    "PluginError",
+    "PortError",
+    "Progress",
+    "Prompt",
+    "PromptError",
+    "Read",
+    "Region",
+    "Route",
+    "Run",
+    "RunMaps",
+    "RunView",
+    "ScumbleError",
+    "Site",
+    "SiteTable",
+    "StepOutput",
+    "StepView",
+    "Trajectory",
+    "UnsupportedError",
+    "Watch",
+    "Word",
+    "__version__",
+    "above_share_of_maximum",
+    "ddim_trajectory",
+    "dilate",
+    "hookimpl",
+    "refine_alignment",
+    "refine_matrix",
+    "replace_matrix",
+    "rerun",
+    "resize_nearest",
+    "steps_between",
+]

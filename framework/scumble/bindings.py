@@ -12,6 +12,8 @@ from scumble.ports import Group, PortSizes, neutral
 
 __all__ = ["Bindings", "ReadSlot"]
 
+_READ: frozenset[Group] = frozenset({"read"})
+
 
 @dataclass(frozen=True, slots=True)
 class ReadSlot:
@@ -115,7 +117,7 @@ class Bindings:
     def _bound(self, group: Group) -> dict[str, Array]:
         if group not in self.groups:
             self._ports |= neutral(group, self._sizes, self._rows, self._replayed)
-            self.groups |= {group}
+            self.groups = self.groups | frozenset((group,))
         return self._ports
 
     def _claim(self, owner: str, port: str, sites: Iterable[int], branch: Branch) -> None:
@@ -152,5 +154,5 @@ class Bindings:
         gate = np.zeros(self._sizes.sites.count("cross"))
         gate[list(chosen)] = 1
         self._ports |= {"read.weights": weights, "read.sites": gate}
-        self.groups |= {"read"}
+        self.groups = self.groups | _READ
         return tuple(slots)

@@ -4,6 +4,7 @@ Nothing is guessed in silence: what can change the look of a picture leaves a no
 have to be invented (missing data, one frame of many) is refused with one sentence.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Generator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 from scumble.errors import ImageError
 
@@ -38,6 +39,9 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION_TAG = 0x0112
+
+# Pillow's names for 16 bits a channel in colour, of which it keeps the upper 8.
+SIXTEEN_BITS = re.compile(r"\b(RGB[AaX]?|LA);16[BLN]")
 
 _PILLOW = threading.RLock()
 
@@ -180,8 +184,7 @@ def _convert(
                 f"{name} holds several frames or pages; save the one to use as a PNG of its own."
             )
         notes.append("Several pictures in one JPEG (MPO): the first was taken.")
-    depth = str(getattr(image, "tile", ""))
-    if image.mode in ("RGB", "RGBA") and ";16" in depth:
+    if SIXTEEN_BITS.search(str(getattr(image, "tile", ""))):
         notes.append("Colours reduced from 16 to 8 bits.")
     try:
         image.load()
@@ -257,15 +260,17 @@ def _srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         title = ImageCms.getProfileDescription(source).strip()
-        space = str(cast("Any", source.profile).xcolor_space).strip()
+        space = str(cast("Any", source).profile.xcolor_space).strip()
         if space != kind:
             raise ValueError(f"it describes {space}, the picture is {kind}")
-        if "sRGB" in title:
-            return image.convert("RGB")
         target = cast("Any", ImageCms).createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
         if converted is None:
             raise ValueError("no picture came back")
+        plain = image.convert("RGB")
+        differences = ImageChops.difference(converted, plain).getextrema()
+        if max(cast("Any", differences))[1] <= 1:  # sRGB already: keep its exact values
+            return plain
     except Exception as error:  # damaged profiles raise many kinds; the picture is still good
         reason = " ".join(str(error).split()) or type(error).__name__
         notes.append(f"ICC profile not applied: {reason}.")

@@ -1,4 +1,6 @@
-"""What can go wrong, as one small tree. Every error is one sentence: what was given, what is wanted, what to do.
+"""What can go wrong, as one small tree.
+
+Every message is one sentence: what was given, what is wanted, what to do.
 
 ScumbleError
 ├── InputError          something the user gave cannot be used

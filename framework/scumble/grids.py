@@ -1,7 +1,6 @@
 """Small maps on the latent's grid: dilation, resizing and thresholding, exact and free of NaN."""
 
 import numpy as np
-from scipy.ndimage import maximum_filter
 
 from scumble.arrays import Bools, Floats
 
@@ -10,7 +9,10 @@ __all__ = ["above_share_of_maximum", "dilate", "resize_nearest"]
 
 def dilate(field: Floats) -> Floats:
     """Return the maximum over each cell's 3x3 neighbourhood, (height, width)."""
-    return maximum_filter(field, size=3, mode="nearest")
+    padded = np.pad(field, 1, constant_values=-np.inf)
+    height, width = field.shape
+    shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.maximum.reduce(shifted)
 
 
 def resize_nearest(field: Floats, size: tuple[int, int]) -> Floats:

@@ -86,7 +86,7 @@ class Trajectory:
 
 
 class Hooks:
-    """Every hook, with its contract. Plugins are asked in the order in which the user named them."""
+    """Every hook and its contract; plugins are asked in the order in which the user named them."""
 
     @hookspec
     def scumble_plan(self, run: RunView) -> Plan | None:

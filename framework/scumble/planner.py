@@ -152,7 +152,7 @@ def compile_plans(
     controls = [(plan.owner, control) for plan in plans for control in plan.controls]
     for owner, control in controls:
         _check(owner, control, job, sizes)
-    always = frozenset(group for plan in plans for group in plan.needs)
+    always: frozenset[Group] = frozenset(group for plan in plans for group in plan.needs)
     needed = [job.steps if picture in job.wanted else -1 for picture in range(len(job.prompts))]
     steps: list[Step] = []
     for index in reversed(range(job.steps)):

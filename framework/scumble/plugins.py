@@ -25,11 +25,10 @@ class Plugin:
     State of a run lives on the instance; nothing outlives the run.
 
     Attributes:
-        Options: the class of its options.
-        replaces: True if the method works without a target that differs from the source.
+        options_type: the class of its options; a subclass of `scumble.Options`.
     """
 
-    Options: ClassVar[type[Options]] = NoOptions
+    options_type: ClassVar[type[Options]] = NoOptions
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -58,7 +57,7 @@ class Listed:
 
 
 def list_entries(group: str = PLUGINS) -> dict[str, tuple[Listed, ...]]:
-    """Return what is installed, by name, importing nothing; more than one of a name is a conflict."""
+    """Return what is installed, by name, importing nothing; two of a name are a conflict."""
     found: dict[str, tuple[Listed, ...]] = {}
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
         metadata = entry.dist
@@ -116,7 +115,7 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> tuple[Listed, Plugin]:
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
     check_hooks(name, listed.origin, found)
-    checked = check_options(found.Options, options, f"plugin {name!r}")
+    checked = check_options(found.options_type, options, f"plugin {name!r}")
     try:
         return listed, found(checked)
     except (OptionError, PluginError):
@@ -151,4 +150,4 @@ def _hook_names(names: Iterable[str]) -> set[str]:
 def options_of(name: str) -> type[Options]:
     """Return the options class of a plugin, for schemas and help."""
     _, found = load_entry(PLUGINS, name, "plugin")
-    return cast("type[Plugin]", found).Options
+    return cast("type[Plugin]", found).options_type

@@ -18,7 +18,16 @@ from scumble.arrays import Array
 from scumble.errors import PortError
 from scumble.sites import SiteTable
 
-__all__ = ["CONTROL_GROUPS", "INPUTS", "Group", "Port", "PortSizes", "check_inputs", "groups_of", "neutral"]
+__all__ = [
+    "CONTROL_GROUPS",
+    "INPUTS",
+    "Group",
+    "Port",
+    "PortSizes",
+    "check_inputs",
+    "groups_of",
+    "neutral",
+]
 
 Group = Literal["plain", "route", "mix", "read", "feature", "region", "record", "replay"]
 DType = Literal["float", "index"]

@@ -22,10 +22,11 @@ from PIL.PngImagePlugin import PngInfo
 from scumble.errors import ImageError, OptionError
 from scumble.pixels import described
 
-__all__ = ["FORMAT", "MAX_BYTES", "read_recipe", "write_picture"]
+__all__ = ["FORMAT", "MAX_CHUNK", "MAX_TEXT", "read_recipe", "write_picture"]
 
 FORMAT = 1
-MAX_BYTES = 1 << 20
+MAX_CHUNK = 1 << 20  # bytes; what is longer is not read
+MAX_TEXT = MAX_CHUNK - 1024  # leaves room for what the chunk needs beside the text
 KEYWORD = "scumble"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # In an iTXt chunk follow: compressed or not, method, language NUL, translated keyword NUL, text.
@@ -97,8 +98,10 @@ def _text(recipe: Mapping[str, Any]) -> str:
         raise OptionError(
             f"the recipe cannot be written as JSON ({error}); use plain numbers, strings and lists."
         ) from error
-    if len(text) > MAX_BYTES:
-        raise OptionError(f"the recipe has {len(text)} bytes; the limit is {MAX_BYTES}.")
+    if len(text) > MAX_TEXT:
+        raise OptionError(
+            f"the recipe has {len(text)} bytes; the limit is {MAX_TEXT}: leave something out."
+        )
     return text
 
 
@@ -139,7 +142,7 @@ def _packed_recipe(file: BinaryIO, name: str) -> bytes:
         left = length - len(PREFIX)
         if kind != b"iTXt" or left < 0 or file.read(len(PREFIX)) != PREFIX:
             continue
-        if left > MAX_BYTES:
+        if length > MAX_CHUNK:
             raise _too_long(name)
         data = file.read(left)
         if zlib.crc32(kind + PREFIX + data).to_bytes(4, "big") != file.read(4):
@@ -152,13 +155,13 @@ def _packed_recipe(file: BinaryIO, name: str) -> bytes:
 
 
 def _unpacked(data: bytes, name: str) -> bytes:
-    """Return the text; another program may have compressed it, so at most MAX_BYTES of it."""
+    """Return the text; another program may have compressed it, so at most MAX_TEXT of it."""
     compressed = data[:1] == b"\1"
     _, _, text = data[2:].split(b"\0", 2)  # too few parts are a ValueError, as bad JSON is
     if not compressed:
         return text
-    text = zlib.decompressobj().decompress(text, MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
+    text = zlib.decompressobj().decompress(text, MAX_TEXT + 1)
+    if len(text) > MAX_TEXT:
         raise _too_long(name)
     return text
 
@@ -189,6 +192,6 @@ def _damaged(name: str, reason: str) -> ImageError:
 
 def _too_long(name: str) -> ImageError:
     return ImageError(
-        f"the recipe in {name} has more than {MAX_BYTES} bytes, which is the limit; "
+        f"the recipe in {name} has more than {MAX_TEXT} bytes, which is the limit; "
         "use the file Scumble wrote."
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from scumble.arrays import Floats, require_finite
-from scumble.host import Host
 from scumble.hookspecs import RunView, StepView, Trajectory
+from scumble.host import Host
 from scumble.planner import Schedule, Step
 from scumble.session import Session
 
@@ -111,4 +111,3 @@ def step_ports(
         "text": np.stack([session.embed(row.text) for row in step.rows]),
         **step.ports,
     }
-

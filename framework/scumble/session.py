@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
-from scumble.arrays import Floats
+from scumble.arrays import Array, Floats
 from scumble.engine import Engine, ModelInfo, StepOutput, as_float
 from scumble.errors import PromptError
 from scumble.models import Checkpoint
+from scumble.ports import Group
 from scumble.words import Prompt, Tokenizer
 
 __all__ = ["Session"]
@@ -28,6 +30,7 @@ class Session:
         self.tokenizer = Tokenizer.load(checkpoint.tokenizer)
         self.info: ModelInfo = engine.load(checkpoint)
         self.rows: Counter[str] = Counter()
+        self.probed: set[Group] = set()
         self._texts: dict[str, Floats] = {}
 
     def prompt(self, text: str, *, what: str = "prompt") -> Prompt:
@@ -39,8 +42,8 @@ class Session:
         prompt = self.tokenizer.encode(text)
         if prompt.overflow:
             raise PromptError(
-                f"the {what} is longer than the {self.info.tokens} tokens this model sees; "
-                f"it ends before {prompt.overflow[0]!r}: shorten it."
+                f"the {what} needs {prompt.needed} tokens and this model sees {self.info.tokens}; "
+                f"it would be cut before {prompt.overflow[0].text!r}: shorten it."
             )
         return prompt
 
@@ -54,13 +57,8 @@ class Session:
     def step(self, ports: Mapping[str, object], variant: str) -> StepOutput:
         """Run one UNet step in the host's dtype and count its rows."""
         dtype = self.engine.dtype
-        cast = {
-            name: np.ascontiguousarray(as_float(value, dtype))
-            if isinstance(value, np.ndarray)
-            else value
-            for name, value in ports.items()
-        }
-        output = self.engine.step(cast)
+        prepared = {name: _for_engine(value, dtype) for name, value in ports.items()}
+        output = self.engine.step(prepared)
         self.rows[variant] += output.noise.shape[0]
         return output
 
@@ -72,3 +70,10 @@ class Session:
             "text": self.embed(text)[None],
         }
         return self.step(ports, "plain").noise[0]
+
+
+def _for_engine(value: object, dtype: type[np.floating]) -> object:
+    """Return an array contiguous and in the host's float dtype; handles are left alone."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return np.ascontiguousarray(as_float(cast("Array", value), dtype))

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scumble.errors import OptionError
 
-__all__ = ["strip"]
+__all__ = ["strip", "wrapped"]
 
 PAPER = (255, 255, 255)
 INK = (32, 32, 32)
@@ -51,7 +51,7 @@ def strip(
     panels = [_panel(image, scale) for image in images]
     font = ImageFont.load_default(font_size)
     captions = [
-        _wrapped(label, font, panel.width) for label, panel in zip(labels, panels, strict=True)
+        wrapped(label, font, panel.width) for label, panel in zip(labels, panels, strict=True)
     ]
     line = round(font_size * 1.3)
     lines = max(len(caption) for caption in captions)
@@ -81,7 +81,7 @@ def _panel(image: Image.Image, scale: int) -> Image.Image:
     return panel.resize(size, Image.Resampling.LANCZOS)
 
 
-def _wrapped(label: str, font: Font, width: int) -> list[str]:
+def wrapped(label: str, font: Font, width: int) -> list[str]:
     """Return the lines of a caption, none wider than `width` unless one character is."""
     lines: list[str] = []
     for paragraph in label.splitlines():

@@ -53,10 +53,13 @@ class Tokenizer:
             window: tokens that the text encoder reads; None takes `model_max_length`.
         """
         folder = Path(folder)
-        settings = _json(folder / "tokenizer_config.json")
-        legacy = folder / "special_tokens_map.json"
-        if "added_tokens_decoder" not in settings and legacy.is_file():
-            settings |= _json(legacy)
+        settings, path = _json(folder / "tokenizer_config.json"), folder / "tokenizer.json"
+        whole = _json(path) if path.is_file() else None
+        if "added_tokens_decoder" not in settings:
+            legacy = folder / "special_tokens_map.json"
+            settings |= _json(legacy) if legacy.is_file() else {}
+            listed: list[Any] = (whole or {}).get("added_tokens", [])
+            settings["added_tokens_decoder"] = dict(enumerate(listed))
         declared = settings.get("model_max_length") if window is None else window
         if not isinstance(declared, int) or not 3 <= declared <= MAX_CHARACTERS:
             raise ModelError(
@@ -65,7 +68,7 @@ class Tokenizer:
             )
         special = list(_special(settings, folder))
         names = dict(zip(ROLES, special[-len(ROLES) :], strict=True))
-        backend = tokenizers.Tokenizer(_bpe(folder, names["unk_token"].content))
+        backend = tokenizers.Tokenizer(_bpe(whole, folder, names["unk_token"].content))
         backend.normalizer = normalizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
             [
                 normalizers.NFC(),
@@ -142,40 +145,46 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _special(settings: Mapping[str, Any], folder: Path) -> Iterator[tokenizers.AddedToken]:
     """Yield the tokens that are never split: the added ones, then one for each role, in order."""
-    roles = [settings.get(role) or "<|endoftext|>" for role in ROLES]
-    if not settings.get("bos_token"):
-        roles[0] = "<|startoftext|>"
+    defaults = ("<|startoftext|>", *["<|endoftext|>"] * (len(ROLES) - 1))
+    roles = (settings.get(role) or usual for role, usual in zip(ROLES, defaults, strict=True))
     flags = ("lstrip", "rstrip", "single_word", "normalized")
-    for given in (*dict(settings.get("added_tokens_decoder") or {}).values(), *roles):
+    added: dict[str, tokenizers.AddedToken] = {}
+
+    def token(given: Any) -> tokenizers.AddedToken:
         values: dict[str, Any] = {"content": given} if isinstance(given, str) else given
-        try:
-            known = {name: bool(values[name]) for name in flags if name in values}
-            yield tokenizers.AddedToken(values["content"], special=True, **known)
-        except (TypeError, LookupError) as error:
-            raise ModelError(f"{folder} has a special token {given!r}; give its text.") from error
+        known = {name: bool(values[name]) for name in flags if name in values}
+        return tokenizers.AddedToken(values["content"], special=True, **known)
+
+    try:
+        for entry in map(token, settings["added_tokens_decoder"].values()):
+            added[entry.content] = entry
+            yield entry
+        for role in map(token, roles):
+            yield added.get(role.content, role)
+    except (AttributeError, TypeError, LookupError) as error:
+        raise ModelError(
+            f"{folder} has a special token that is no text ({error!r}); fetch the model anew."
+        ) from error
 
 
-def _bpe(folder: Path, unknown: str) -> BPE:
-    path = folder / "tokenizer.json"
+def _bpe(whole: Mapping[str, Any] | None, folder: Path, unknown: str) -> BPE:
+    """Return the model of a parsed `tokenizer.json`; None reads the two older files instead."""
     options: dict[str, Any] = {
         "continuing_subword_prefix": "",
         "end_of_word_suffix": "</w>",
         "unk_token": unknown,
     }
     try:
-        if not path.is_file():
-            return BPE(
-                *BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt")), **options
-            )
-        model = _json(path)["model"]
+        if whole is None:
+            files = str(folder / "vocab.json"), str(folder / "merges.txt")
+            return BPE(*BPE.read_file(*files), **options)
+        model = whole["model"]
         if model.get("type", "BPE") != "BPE" or model.get("end_of_word_suffix") != "</w>":
-            raise ModelError(f"{path} is no CLIP tokenizer; only those are supported.")
+            raise TypeError("tokenizer.json is not CLIP's byte-pair encoding")
         pairs = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
         return BPE(model["vocab"], [(first, second) for first, second in pairs], **options)
-    except ModelError:
-        raise
     except Exception as error:  # tokenizers raises plain Exception
         raise ModelError(
-            f"{folder} has no usable tokenizer.json, nor vocab.json with merges.txt ({error}); "
+            f"{folder} has no usable tokenizer.json, nor vocab.json with merges.txt ({error!r}); "
             "fetch the model anew."
         ) from error

@@ -12,7 +12,7 @@ from scumble import InversionOptions, Plugin, RunView, Trajectory, ddim_trajecto
 class DDIMInversion(Plugin):
     """Invert by DDIM and let the source run freely: one row a step."""
 
-    Options = InversionOptions
+    options_type = InversionOptions
 
     @hookimpl
     def scumble_invert(self, run: RunView) -> Trajectory:

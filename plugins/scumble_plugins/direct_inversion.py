@@ -12,7 +12,7 @@ from scumble import InversionOptions, Plugin, RunView, Trajectory, ddim_trajecto
 class DirectInversion(Plugin):
     """Invert by DDIM and hold the source to what was recorded: one row a step."""
 
-    Options = InversionOptions
+    options_type = InversionOptions
 
     @hookimpl
     def scumble_invert(self, run: RunView) -> Trajectory:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
+
 from scumble import (
     Bools,
     Branch,
@@ -131,7 +132,7 @@ def pair(base: Floats, on: Floats, factor: Floats) -> tuple[Floats, Floats]:
 class PromptToPrompt(Plugin):
     """The plugin: options in, one plan out; LocalBlend after each step."""
 
-    Options = PromptToPromptOptions
+    options_type = PromptToPromptOptions
     options: PromptToPromptOptions
 
     def __init__(self, options: PromptToPromptOptions) -> None:
@@ -178,7 +179,7 @@ class PromptToPrompt(Plugin):
 
     def _factors(self, run: RunView) -> list[Floats]:
         """Return each target's (tokens,) reweighting."""
-        factors = [np.ones(len(target.ids)) for target in run.targets]
+        factors: list[Floats] = [np.ones(len(target.ids)) for target in run.targets]
         for word, factor in self.options.reweight.items():
             for mine, mask in zip(factors, columns(run.targets, word), strict=True):
                 mine[mask > 0] = factor
@@ -215,7 +216,7 @@ class PromptToPrompt(Plugin):
         return run.mask is not None or bool(self.options.blend_words)
 
     def _blend_reads(self, run: RunView) -> list[Control]:
-        """Return the reads of LocalBlend, two weight vectors a picture: blend and subtract words."""
+        """Return what LocalBlend reads: a weight vector for blend and one for subtract words."""
         if self.options.subtract_words and not self.options.blend_words:
             raise OptionError("subtract_words needs blend_words to subtract from.")
         if not self._blends(run):
@@ -239,7 +240,7 @@ class PromptToPrompt(Plugin):
         return controls
 
     def _mask(self, run: RunView, picture: int) -> Bools:
-        """Return where a target may change: its own map or the source's, less what is subtracted."""
+        """Return where a target may change: its map or the source's, less what is subtracted."""
         may_change = self._above(run, picture, 0) | self._above(run, 0, 0)
         if self.options.subtract_words:
             may_change &= ~(self._above(run, picture, 1) | self._above(run, 0, 1))

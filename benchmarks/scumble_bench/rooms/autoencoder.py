@@ -1,5 +1,9 @@
 """The autoencoder's stage: training it, and encoding all scenes once."""
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import copy
 from pathlib import Path
 from typing import Any

@@ -147,6 +147,19 @@ def render_scene(seed: int, backend: Any) -> dict[str, Array]:
     }
 
 
+def encode_caption(backend: Any, scene: world.Scene) -> tuple[list[int], Array]:
+    """Encodes a scene's own caption as `tokenise` does.
+
+    Raises:
+        ValueError: The caption does not fit the window.
+    """
+    said = world.Caption(scene.caption, scene.mentioned, scene.mentioned_colour, scene.words)
+    encoded = tokenise(backend, said)
+    if encoded is None:
+        raise ValueError(f"more than {WINDOW} tokens: {scene.caption!r}")
+    return encoded
+
+
 def load_backend(tokenizer_folder: Path) -> Any:
     """Opens a saved tokenizer without transformers."""
     from tokenizers import Tokenizer
@@ -176,8 +189,6 @@ def _render_chunks(
         for row in cache.scenes_of(todo[place]):
             for name, value in render_scene(cache.first_seed + row, backend).items():
                 arrays[name][row] = value
-        for array in arrays.values():
-            array.flush()
         (cache.marks / str(todo[place])).touch()
 
 
@@ -191,13 +202,14 @@ class Renderer:
         context = multiprocessing.get_context("spawn")
         done = set(cache.ready())
         todo = [chunk for chunk in range(cache.chunks) if chunk not in done]
-        counter = context.Value("q", 0)
+        # Kept here: the processes open its lock by name, and a collected one has none.
+        self._place = context.Value("q", 0)
         self.cache = cache
         self.started = time.monotonic()
         self.processes: list[SpawnProcess] = [
             context.Process(
                 target=_render_chunks,
-                args=(cache, tokenizer_folder, todo, counter, os.getpid()),
+                args=(cache, tokenizer_folder, todo, self._place, os.getpid()),
                 daemon=True,
             )
             for _ in range(min(workers, len(todo)))

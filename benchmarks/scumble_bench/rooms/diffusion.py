@@ -1,5 +1,9 @@
 """The diffusion stage: UNet and text encoder trained together on cached latents."""
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ from torch import Tensor, nn
 from scumble_bench.rooms import models
 from scumble_bench.rooms.attention import Denoiser, word_loss
 from scumble_bench.rooms.autoencoder import half
-from scumble_bench.rooms.dataset import CAPTIONS, SceneCache
+from scumble_bench.rooms.dataset import CAPTIONS, THINGS, SceneCache
 from scumble_bench.rooms.tokenizer import WINDOW
 
 WORD_WEIGHT = 0.02
@@ -38,13 +42,33 @@ class TextToNoise(nn.Module):
 class LatentShelf:
     """Latents, masks and captions of all encoded scenes, on the device."""
 
-    def __init__(self, work: Path, cache: SceneCache, scale: float, device: torch.device) -> None:
+    def __init__(self, latents: Tensor, masks: Tensor, tokens: Tensor, words: Tensor) -> None:
+        self.latents = latents
+        self.masks = masks
+        self.tokens = tokens
+        self.words = words
+
+    @staticmethod
+    def load(work: Path, cache: SceneCache, scale: float, device: torch.device) -> "LatentShelf":
+        """Reads what `encode_scenes` wrote, and the captions beside it."""
         rows = np.load(work / "rows.npy")
         latents = torch.from_numpy(np.load(work / "latents.npy"))
-        self.latents = (latents.float() * scale).half().to(device)
-        self.masks = torch.from_numpy(np.load(work / "masks.npy")).to(device)
-        self.tokens = torch.from_numpy(cache.array("tokens")[rows]).to(device)
-        self.words = torch.from_numpy(cache.array("words")[rows]).to(device)
+        return LatentShelf(
+            (latents.float() * scale).half().to(device),
+            torch.from_numpy(np.load(work / "masks.npy")).to(device),
+            torch.from_numpy(cache.array("tokens")[rows]).to(device),
+            torch.from_numpy(cache.array("words")[rows]).to(device),
+        )
+
+    @staticmethod
+    def random(count: int, device: torch.device) -> "LatentShelf":
+        """Makes up latents, to try the machinery with."""
+        return LatentShelf(
+            torch.randn(count, 4, 16, 16, device=device).half(),
+            torch.zeros(count, THINGS, 16, 16, dtype=torch.uint8, device=device),
+            torch.zeros(count, CAPTIONS, WINDOW, dtype=torch.int16, device=device),
+            torch.full((count, CAPTIONS, THINGS, 3, 2), -1, dtype=torch.int8, device=device),
+        )
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -79,7 +103,7 @@ class DiffusionLosses:
         silent = torch.rand(batch, device=device) < EMPTY_SHARE
         tokens = torch.where(silent[:, None], self.empty, self.shelf.tokens[rows, said].long())
         spans = self.shelf.words[rows, said][:, :, :2].long()
-        spans = torch.where(silent[:, None, None, None], -1, spans)
+        spans = spans.masked_fill(silent[:, None, None, None], -1)
         masks = self.shelf.masks[rows].float().flatten(2) / 255
         return self.shelf.latents[rows].float(), tokens, spans, masks
 
@@ -134,3 +158,12 @@ def compile_denoiser(losses: DiffusionLosses, console: Console) -> bool:
     seconds = time.monotonic() - begun
     console.print(f"torch.compile works, off by {gap:.4f}, ready after {seconds:.0f} s")
     return True
+
+
+def warm_compiler(batch: int) -> bool:
+    """Compiles an untrained denoiser at this batch, so that the compiler's cache knows it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = TextToNoise(models.build_text_encoder(600), models.build_unet())
+    module = module.to(device, memory_format=torch.channels_last)  # pyright: ignore
+    losses = DiffusionLosses(module, LatentShelf.random(batch, device), batch, [598, 599])
+    return compile_denoiser(losses, Console(width=160))

@@ -7,6 +7,10 @@ It knows the world's nouns, colours and poses, and is the automatic check of edi
     verdict.present["sofa"], verdict.colour["sofa"], verdict.mask("sofa")
 """
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +135,7 @@ class Judge:
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: t.half().cpu() for name, t in self.network.state_dict().items()}
+        state = {name: t.half().cpu().contiguous() for name, t in self.network.state_dict().items()}
         save_file(state, folder / "judge.safetensors", metadata={"format": "pt"})
         names = {"nouns": NOUNS, "colours": COLOURS, "poses": POSES, "map": MAP}
         (folder / "config.json").write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
@@ -145,8 +149,7 @@ class Judge:
         pictures = np.asarray(images)
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (128, 128, 3):
             raise ValueError(
-                "the judge takes (n, 128, 128, 3) bytes, not "
-                f"{pictures.shape} of {pictures.dtype}"
+                f"the judge takes (n, 128, 128, 3) bytes, not {pictures.shape} of {pictures.dtype}"
             )
         device = next(self.network.parameters()).device
         found: list[Verdict] = []

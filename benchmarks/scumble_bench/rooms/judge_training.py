@@ -1,5 +1,9 @@
 """The judge's stage: its losses, and its accuracy on held-out scenes."""
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 from typing import Any
 
 import numpy as np

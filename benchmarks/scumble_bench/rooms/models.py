@@ -1,5 +1,9 @@
 """The networks of the demo checkpoint, and the diffusers folder that they are saved as."""
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import json
 import os
 import shutil

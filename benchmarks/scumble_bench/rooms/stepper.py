@@ -1,5 +1,9 @@
 """One optimiser step after another: AdamW, a moving average of the weights, CUDA graphs."""
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import copy
 import math
 import os
@@ -69,6 +73,8 @@ class Stepper:
             fused=on_gpu,
             capturable=on_gpu,
         )
+        if on_gpu:
+            self.optimiser.param_groups[0]["lr"] = self._rate
 
     def _step(self) -> None:
         self.optimiser.zero_grad(set_to_none=True)

@@ -4,9 +4,14 @@ Every word of the captions is one token, except the few of `SPLIT_WORDS`, so tha
 count tokens as words are found out. Words the world never says still encode, as characters.
 """
 
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +63,7 @@ class Merges:
         while len(pieces) > 1:
             ranked = [
                 (rank, place)
-                for place, pair in enumerate(zip(pieces, pieces[1:], strict=False))
+                for place, pair in enumerate(pairwise(pieces))
                 if (rank := self.pairs.get(pair)) is not None
             ]
             if not ranked:
@@ -91,7 +96,7 @@ class Merges:
             length += len(piece)
             ends.add(length)
         place = 0
-        for left, right in zip(pieces, pieces[1:], strict=False):
+        for left, right in pairwise(pieces):
             place += len(left)
             if place not in ends and (left, right) not in self.pairs:
                 return left, right
@@ -132,8 +137,8 @@ def save_tokenizer(folder: Path, words: Iterable[str]) -> None:
     `vocab.json` and `merges.txt` are what transformers 4 reads, `tokenizer.json` is what
     transformers 5 and the tokenizers library read.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from tokenizers import Regex as Pattern
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     vocabulary, merges = build_vocabulary(words)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,14 @@ whose values are the weight vectors. The exporter traces this same module.
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
 from scumble.sites import Site
-from torch import Tensor
 
 __all__ = ["Controls", "PortProcessor"]
 
@@ -76,7 +78,8 @@ class PortProcessor:
         else:
             out = self._cross(attn, hidden_states, encoder_hidden_states, controls)
         out = out.transpose(1, 2).flatten(2).to(hidden_states.dtype)
-        return attn.to_out[1](attn.to_out[0](out))
+        project, dropout = cast("nn.ModuleList", attn.to_out)
+        return dropout(project(out))
 
     def _with_source(self, hidden: Tensor, controls: Controls) -> Tensor:
         """Return (addressable, cells, channels): the rows, and the replayed source after them."""
@@ -95,11 +98,15 @@ class PortProcessor:
         rows = hidden.shape[0]
         pool = self._with_source(hidden, controls)
         q = self._heads(attn, attn.to_q(pool))
-        k = self._heads(attn, attn.to_k(pool))
-        v = self._heads(attn, attn.to_v(pool))
+        k = self._heads(attn, _linear(attn.to_k)(pool))
+        v = self._heads(attn, _linear(attn.to_v)(pool))
         if controls.route is not None:
             index = controls.route[self.site.index]
-            q, k, v = q.index_select(0, index[0]), k.index_select(0, index[1]), v.index_select(0, index[2])
+            q, k, v = (
+                q.index_select(0, index[0]),
+                k.index_select(0, index[1]),
+                v.index_select(0, index[2]),
+            )
             controls.visited.append(("route", self.site.path))
         elif pool is not hidden:
             q, k, v = q[:rows], k[:rows], v[:rows]
@@ -141,8 +148,8 @@ class PortProcessor:
             assert controls.source_text is not None
             text = torch.cat([text, controls.source_text])
         q = self._heads(attn, attn.to_q(pool))
-        k = self._heads(attn, attn.to_k(text))
-        v = self._heads(attn, attn.to_v(text))
+        k = self._heads(attn, _linear(attn.to_k)(text))
+        v = self._heads(attn, _linear(attn.to_v)(text))
         mix = self._mix(controls)
         if self.site.index in controls.read_sites:
             self._read(q, k, mix, controls)
@@ -174,20 +181,26 @@ class PortProcessor:
         """Append A.w, (addressable, words, height, width), mean over heads, after any mix."""
         assert controls.read_weights is not None
         weights = controls.read_weights.transpose(1, 2)  # (addressable, tokens, words)
-        own = weights
-        if mix is not None:
+        if mix is None:
+            seen = _look(q, k, weights)
+        else:
             matrix, scale, source = mix
             rows = matrix.shape[0]
             own = torch.cat([weights[:rows] * scale[..., None], weights[rows:]])
             theirs = _look(q.index_select(0, source), k.index_select(0, source),
                            _values(matrix, weights[:rows]))  # fmt: skip
-        seen = _look(q, k, own)
-        if mix is not None:
-            seen = torch.cat([seen[: theirs.shape[0]] + theirs, seen[theirs.shape[0] :]])
+            seen = _look(q, k, own)
+            seen = torch.cat([seen[:rows] + theirs, seen[rows:]])
         grid = self.site.grid(controls.latent)
         maps = seen.transpose(1, 2).unflatten(2, grid)
         controls.reads.setdefault(self.site.stride, []).append(maps)
         controls.visited.append(("read", self.site.path))
+
+
+def _linear(module: nn.Module | None) -> nn.Module:
+    """Return a projection that every site of these UNets has."""
+    assert module is not None
+    return module
 
 
 def _values(matrix: Tensor, values: Tensor) -> Tensor:

@@ -1,20 +1,23 @@
 """The torch engine: the reference that every other engine is compared with."""
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from scumble.arrays import Floats, Indices
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from scumble.arrays import Array, Floats, Indices
 from scumble.engine import Engine, EngineSettings, ModelInfo, Precision, StepOutput
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group
-from torch import Tensor, nn
-from transformers import CLIPTextModel
-
 from scumble_engines.torch.attention import Controls, PortProcessor
 from scumble_engines.torch.sites import sites_of
 
@@ -71,14 +74,14 @@ class TorchEngine(Engine):
     def encode_text(self, ids: Indices) -> Floats:
         """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
         with torch.inference_mode():
-            hidden = _loaded(self._text)(torch.from_numpy(ids).to(self.device))[0]
+            hidden = _loaded(self._text)(_tensor(ids).to(self.device))[0]
         return self._to_host(hidden)
 
     def encode_image(self, pixels: Floats) -> Floats:
         """Return the scaled posterior mean of (1, 3, height, width) pixels in -1 to 1."""
         vae = _loaded(self._vae)
         with torch.inference_mode():
-            given = torch.from_numpy(pixels).to(self.device, vae.dtype)
+            given = _tensor(pixels).to(self.device, vae.dtype)
             mean = cast("Any", vae.encode(given)).latent_dist.mean
             return self._to_host(mean * vae.config["scaling_factor"])
 
@@ -86,8 +89,10 @@ class TorchEngine(Engine):
         """Return (n, 3, height, width) pixels, about -1 to 1, of scaled latents."""
         vae = _loaded(self._vae)
         with torch.inference_mode():
-            given = torch.from_numpy(latents).to(self.device, vae.dtype)
-            return self._to_host(cast("Any", vae.decode(given / vae.config["scaling_factor"])).sample)
+            given = _tensor(latents).to(self.device, vae.dtype)
+            return self._to_host(
+                cast("Any", vae.decode(given / vae.config["scaling_factor"])).sample
+            )
 
     def close(self) -> None:
         """Drop the modules, and what the device caches for them."""
@@ -103,9 +108,9 @@ class TorchEngine(Engine):
         if device.type == "cpu" and dtype == torch.float16:
             raise EngineError("fp16 on a CPU is slow and wrong in places; use bf16 or fp32.")
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        unet = _from_folder(UNet2DConditionModel, checkpoint, "unet").to(device, dtype)
-        self._vae = _from_folder(AutoencoderKL, checkpoint, "vae").to(device, wide)
-        self._text = _from_folder(CLIPTextModel, checkpoint, "text_encoder").to(device, wide)
+        unet = _from_folder(UNet2DConditionModel, checkpoint, "unet", dtype).to(device)
+        vae = _from_folder(AutoencoderKL, checkpoint, "vae", wide).to(device)
+        text = _from_folder(CLIPTextModel, checkpoint, "text_encoder", wide).to(device)
         if dtype in (torch.bfloat16, torch.float16):
             unet = unet.to(memory_format=torch.channels_last)
         sites = sites_of(unet)
@@ -117,13 +122,13 @@ class TorchEngine(Engine):
                 conv.register_forward_hook(self._feature_hook(site.index, site.path))
             else:
                 cast("Any", module).set_processor(PortProcessor(site, self._controls))
-        self._unet = unet
+        self._unet, self._vae, self._text = unet, vae, text
         self._paths = {f"source.{s.path}": s.path for s in sites if s.kind != "resnet"}
         return ModelInfo(
             sites=sites,
             channels=int(unet.config["in_channels"]),
-            factor=2 ** (len(self._vae.config["block_out_channels"]) - 1),
-            tokens=int(self._text.config.max_position_embeddings),
+            factor=2 ** (len(vae.config["block_out_channels"]) - 1),
+            tokens=int(text.config.max_position_embeddings),
             features=int(unet.config["cross_attention_dim"]),
         )
 
@@ -214,7 +219,7 @@ class TorchEngine(Engine):
         )
 
     def _to_device(self, value: object, dtype: torch.dtype | None = None) -> Tensor:
-        return torch.from_numpy(cast("Floats", value)).to(self.device, dtype)
+        return _tensor(cast("Floats", value)).to(self.device, dtype)
 
     def _to_host(self, tensor: Tensor) -> Floats:
         wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
@@ -227,15 +232,36 @@ def _loaded(module: T | None) -> T:
     return module
 
 
-def _from_folder(kind: Any, checkpoint: Checkpoint, part: str) -> Any:
-    """Load one component; weights that are missing or superfluous are an error."""
+def _tensor(array: Array) -> Tensor:
+    """Return a tensor over an array; a read-only one is copied, for torch cannot hold it so."""
+    return torch.from_numpy(np.require(array, requirements="W"))
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep the loading bars of the two libraries off the user's terminal."""
+    was_shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
-        module, report = kind.from_pretrained(
-            checkpoint.folder / part,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        yield
+    finally:
+        if was_shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
+    """Load one component; weights that are missing or superfluous are an error."""
+    named = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
+    try:
+        with _quiet():
+            module, report = kind.from_pretrained(
+                checkpoint.folder / part,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                low_cpu_mem_usage=False,
+                **{named: dtype},
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{checkpoint.name!r}: its {part} cannot be loaded: {error}") from error
     missing = [name for name in report["missing_keys"] if not name.endswith("position_ids")]

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
 from scumble.errors import ModelError
 from scumble.sites import Kind, Place, Site, SiteTable
 

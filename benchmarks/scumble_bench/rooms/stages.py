@@ -1,0 +1,231 @@
+"""A training run: which stage comes when, what each may take, and what it leaves behind."""
+
+# torch, diffusers and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from scumble_bench.rooms import dataset, models, world
+from scumble_bench.rooms.autoencoder import AutoencoderLosses, encode_scenes, psnr
+from scumble_bench.rooms.card import device_in_words, write_card
+from scumble_bench.rooms.diffusion import (
+    WORD_WEIGHT,
+    DiffusionLosses,
+    LatentShelf,
+    TextToNoise,
+    compile_denoiser,
+)
+from scumble_bench.rooms.judge import Judge, JudgeNetwork
+from scumble_bench.rooms.judge_training import JudgeLosses, judge_accuracy
+from scumble_bench.rooms.samples import PROMPTS, generate, save_sheet
+from scumble_bench.rooms.stepper import Stage, Stepper
+from scumble_bench.rooms.workspace import Workspace
+
+VAE_UNTIL = 0.19
+JUDGE_SHARE = 0.085
+FINISH_SHARE = 0.03
+
+
+class Run(Workspace):
+    """One call of a training run, which goes on where an earlier call stopped."""
+
+    diffusion: Stepper
+    _sampled = 0.0
+
+    def __call__(self) -> bool:
+        """Runs the stages that are left.
+
+        Returns:
+            Whether all that was asked for is done.
+        """
+        wanted = self.options.stage
+        self._sampled = time.monotonic()
+        try:
+            self.start_rendering()
+            done = wanted == "render" and self.await_rendering(float("inf"))
+            if wanted in ("vae", "all"):
+                done = self.train_vae()
+            if wanted in ("diffusion", "all") and (done or wanted != "all"):
+                done = self.encode() and self.train_diffusion()
+            if wanted in ("judge", "all") and (done or wanted != "all"):
+                done = self.train_judge()
+            self.export(complete=done and wanted == "all")
+            return done
+        finally:
+            self.close()
+
+    def _stepper(self, module: Any, losses: Any, **settings: Any) -> Stepper:
+        names, batch = losses.names, losses.batch
+        settings.setdefault("graph", self.options.graph)
+        return Stepper(module, losses, names, batch, self.console, **settings)
+
+    def _stage(self, name: str, stepper: Stepper, **settings: Any) -> Stage:
+        path = self.work / f"{name}.pt"
+        steps = self.options.steps
+        stage = Stage(name, stepper, self.state, self.clock, path, steps=steps, **settings)
+        stage.resume()
+        return stage
+
+    def _vae(self) -> Any:
+        return models.build_vae().to(self.device, memory_format=torch.channels_last)
+
+    def _trained_vae(self) -> Any:
+        """Loads the averaged autoencoder of `vae.pt`."""
+        vae = self._vae()
+        content: dict[str, Any] = torch.load(
+            self.work / "vae.pt", map_location=self.device, weights_only=True
+        )
+        with torch.no_grad():
+            for own, saved in zip(vae.parameters(), content["average"], strict=True):
+                own.copy_(saved)
+        return vae.eval().requires_grad_(False)
+
+    def train_vae(self) -> bool:
+        """Trains the autoencoder while scenes are being rendered."""
+        if self.is_done("vae"):
+            return True
+        self.await_rendering(float("inf"), chunks=8)
+        shelf = self.shelf()
+        if not shelf.refresh():
+            return False
+        vae = self._vae()
+        losses = AutoencoderLosses(vae, shelf, self.batch(96, 16))
+        # Without decay: the fixed log-variance is a weight too.
+        stepper = self._stepper(vae, losses, decay=0.998, weight_decay=0.0)
+
+        def every() -> None:
+            shelf.refresh()
+            self.remember()
+
+        peak = 1.2e-3 if self.on_gpu else 1e-3
+        stage = self._stage("vae", stepper, peak=peak, warmup=50, every=every)
+        over = stage.run(lambda: self.left(1 - VAE_UNTIL))
+        if over:
+            count = 4 if self.options.steps else 64
+            shown = [world.scene(world.HELD_OUT + number).image for number in range(count)]
+            found = psnr(stepper.averaged(), torch.from_numpy(np.stack(shown)))
+            self.state.figures["vae"]["psnr_held_out"] = found
+            self.console.print(f"vae: {found:.2f} dB on {count} held-out scenes")
+            self.finish("vae")
+        return over
+
+    def encode(self) -> bool:
+        """Encodes what is rendered by 0.3 of the run, once."""
+        if "encode" in self.state.done:
+            return True
+        everything = self.options.stage != "all" or self.options.steps is not None
+        self.await_rendering(float("inf") if everything else 0.3 * self.state.planned)
+        if self.clock.call_left() <= 0:
+            return False
+        if self.renderer is not None:
+            self.renderer.stop()
+        begun = time.monotonic()
+        shelf = self.shelf()
+        shelf.refresh()
+        figures = encode_scenes(self._trained_vae(), shelf, self.work, 1024 if self.on_gpu else 32)
+        figures["encode_seconds"] = round(time.monotonic() - begun, 1)
+        self.console.print(f"encoded {figures}")
+        self.state.figures["latents"] = figures
+        self.finish("encode")
+        return True
+
+    def train_diffusion(self) -> bool:
+        """Trains UNet and text encoder on the latents."""
+        if self.is_done("diffusion"):
+            return True
+        scale = 1 / self.state.figures["latents"]["latent_deviation"]
+        shelf = LatentShelf.load(self.work, self.cache, scale, self.device)
+        backend = dataset.load_backend(self.tokenizer)
+        module = self.new_module()
+        batch = self.batch(512, 32)
+        losses = DiffusionLosses(module, shelf, batch, backend.encode("").ids)
+        stepper = self._stepper(module, losses)
+        self.diffusion = stepper
+        peak = 1.5e-3 if self.on_gpu else 1e-3
+        stage = self._stage("diffusion", stepper, peak=peak, warmup=200, every=self._sample)
+        if self.on_gpu and self.options.compile:
+            compile_denoiser(losses, self.console)
+        over = stage.run(lambda: self.left(JUDGE_SHARE + FINISH_SHARE))
+        if over:
+            self.finish("diffusion")
+        return over
+
+    def new_module(self) -> TextToNoise:
+        """Builds untrained UNet and text encoder on the device."""
+        vocabulary = dataset.load_backend(self.tokenizer).get_vocab_size()
+        module = TextToNoise(models.build_text_encoder(vocabulary), models.build_unet())
+        return module.to(self.device, memory_format=torch.channels_last)
+
+    def _sample(self) -> None:
+        self.remember()
+        if time.monotonic() - self._sampled > (120 if self.on_gpu else 600):
+            self.save_samples()
+
+    def save_samples(self) -> None:
+        """Writes the sheet of fixed prompts."""
+        self._sampled = time.monotonic()
+        steps = self.diffusion.steps
+        pipeline = models.pipeline(self.networks(), self.tokenizer).to(self.device)
+        shown = 2 if self.options.steps else 30
+        pictures = generate(pipeline, PROMPTS, steps=shown, batch=len(PROMPTS))
+        save_sheet(pictures, self.work / "samples" / f"{steps:06d}.png")
+
+    def networks(self) -> models.Networks:
+        """Returns averaged copies of the networks, with the measured scale of latents."""
+        module = self.diffusion.averaged().to(memory_format=torch.contiguous_format)
+        vae = self._trained_vae().to(memory_format=torch.contiguous_format)
+        scale = 1 / self.state.figures["latents"]["latent_deviation"]
+        vae.register_to_config(scaling_factor=scale)
+        return models.Networks(vae, module.text_encoder, module.denoiser.unet)
+
+    def train_judge(self) -> bool:
+        """Trains the judge, on pictures through the autoencoder too if there is one."""
+        if self.is_done("judge"):
+            return True
+        self.await_rendering(float("inf"), chunks=8)
+        shelf = self.shelf()
+        shelf.refresh()
+        vae = self._trained_vae() if (self.work / "vae.pt").exists() else None
+        network = JudgeNetwork().to(self.device, memory_format=torch.channels_last)  # pyright: ignore
+        losses = JudgeLosses(network, shelf, self.batch(256, 32), vae)
+        stepper = self._stepper(network, losses, decay=0.998)
+        peak = 3e-3 if self.on_gpu else 2e-3
+        stage = self._stage("judge", stepper, peak=peak, warmup=50, every=self.remember)
+        over = stage.run(lambda: self.left(FINISH_SHARE))
+        judge = Judge(stepper.averaged())
+        judge.save(self.options.out / "judge")
+        found = judge_accuracy(judge, 16 if self.options.steps else 256)
+        self.state.figures["judge"] |= {f"{name}_held_out": value for name, value in found.items()}
+        self.console.print(f"judge on held-out scenes: {found}")
+        if over:
+            self.finish("judge")
+        return over
+
+    def export(self, complete: bool) -> None:
+        """Writes the checkpoint, its card and a sheet of samples, if there is something."""
+        if "encode" not in self.state.done:
+            return
+        if not hasattr(self, "diffusion"):
+            if not (self.work / "diffusion.pt").exists():
+                return
+            module = self.new_module()
+            self.diffusion = Stepper(
+                module, lambda: torch.zeros(1), (), 1, self.console, graph=False
+            )
+            self.diffusion.load(self.work / "diffusion.pt")
+        models.save_folder(self.options.out, self.networks(), self.tokenizer)
+        facts: dict[str, Any] = {
+            "complete": complete,
+            "device": device_in_words(self.device),
+            "seconds": round(self.clock.elapsed(), 1),
+            "first_seed": self.cache.first_seed,
+            "word_weight": WORD_WEIGHT,
+        }
+        write_card(self.options.out, self.state, facts)
+        self.save_samples()
+        self.console.print(f"saved {self.options.out} after {self.clock.elapsed() / 60:.1f} min")

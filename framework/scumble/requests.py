@@ -1,0 +1,109 @@
+"""What a user may ask of an `Editor`, checked before anything runs; unknown keys are refused."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from scumble.options import Options
+
+__all__ = ["REQUESTS", "EditRequest", "EngineRequest", "GenerateRequest", "InvertRequest"]
+
+Length = Annotated[int, Field(ge=8, le=4096)]
+
+
+class SamplingRequest(Options):
+    """What every run has.
+
+    Attributes:
+        steps: DDIM steps.
+        guidance: classifier-free guidance scale; 1 is none, and halves the rows.
+        negative: the text of the unconditional rows.
+        seed: of every random draw.
+        size: (height, width) in pixels; None is the model's native size.
+        fit: how a picture of another shape is brought to that size.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 50
+    guidance: Annotated[float, Field(ge=1, le=100)] = 7.5
+    negative: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    size: tuple[Length, Length] | None = None
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+
+
+class GenerateRequest(SamplingRequest):
+    """Make a picture from a prompt.
+
+    Attributes:
+        prompt: what is to be seen.
+    """
+
+    prompt: str
+
+
+class InvertRequest(SamplingRequest):
+    """Find the noise that leads to a picture, and sample back from it.
+
+    Attributes:
+        source: describes the picture.
+        inversion: the plugin that inverts.
+        inversion_options: its options.
+        guidance: of the way back.
+    """
+
+    source: str
+    inversion: str = "ddim"
+    inversion_options: Mapping[str, Any] = Field(default_factory=dict)
+    guidance: Annotated[float, Field(ge=1, le=100)] = 1.0
+
+
+class EditRequest(SamplingRequest):
+    """Edit a picture, or a generated one, from a source prompt to target prompts.
+
+    Attributes:
+        source: describes the picture as it is.
+        targets: describe what it is to become, one result each.
+        method: the plugin that edits.
+        options: its options.
+        inversion: the plugin that inverts; not used where the source is generated.
+        inversion_options: its options.
+    """
+
+    source: str
+    targets: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
+    method: str = "prompt_to_prompt"
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    inversion: str = "direct"
+    inversion_options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class EngineRequest(Options):
+    """On what to run.
+
+    Attributes:
+        model: registered name, diffusers folder or hub id.
+        engine: the engine's name.
+        precision: of the UNet.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads; None leaves the runtime's default.
+        revision: of a hub id.
+        local_files_only: never ask the hub.
+    """
+
+    model: str = "rooms"
+    engine: str = "torch"
+    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    revision: str | None = None
+    local_files_only: bool = False
+
+
+REQUESTS: dict[str, type[Options]] = {
+    "edit": EditRequest,
+    "engine": EngineRequest,
+    "generate": GenerateRequest,
+    "invert": InvertRequest,
+}
+"""Every request by name; `scumble schema NAME` prints its JSON schema."""

@@ -1,0 +1,107 @@
+"""What a user gets back: pictures, maps, timings, rows and provenance, and one way to save them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scumble.arrays import Array, Floats
+from scumble.attention_maps import RunMaps
+from scumble.errors import OptionError
+from scumble.hookspecs import Trajectory
+from scumble.pipeline import Finished
+from scumble.recipes import write_picture
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One finished run.
+
+    Attributes:
+        recipe: everything needed to do it again: request, seed, model, engine, versions, sources.
+        rows: row evaluations by variant; `inversion` are those of inverting.
+        timings: seconds by stage.
+        latents: picture -> (channels, height, width); 0 is the source.
+        notes: sentences on what was converted on the way in.
+    """
+
+    def __init__(
+        self,
+        finished: Finished,
+        recipe: Mapping[str, Any],
+        timings: Mapping[str, float],
+        given: Array | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._finished = finished
+        self._given = given
+        self.recipe = dict(recipe)
+        self.timings = dict(timings)
+        self.notes = notes
+        self.rows = finished.rows
+        self.latents: dict[int, Floats] = finished.latents
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The targets' pictures, or the one picture of a run without targets."""
+        pixels = self._finished.pixels
+        wanted = [p for p in sorted(pixels) if p > 0] or [0]
+        return tuple(Image.fromarray(pixels[p]) for p in wanted)
+
+    @property
+    def image(self) -> Image.Image:
+        """The first of `images`."""
+        return self.images[0]
+
+    @property
+    def source(self) -> Image.Image:
+        """The picture that was edited: as given, at the run's size, or as generated."""
+        pixels = self._given if self._given is not None else self._finished.pixels[0]
+        return Image.fromarray(pixels)
+
+    @property
+    def maps(self) -> RunMaps:
+        """Word -> attention map, computed when asked for while the editor is open."""
+        return self._finished.maps
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """The inversion, or None where the source was generated."""
+        return self._finished.trajectory
+
+    @property
+    def row_count(self) -> int:
+        """Row evaluations of the whole run, inversion included, maps not."""
+        return sum(self.rows.values())
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What ran: engine, versions, device, model fingerprint, plugins."""
+        return self.recipe["provenance"]
+
+    def save(self, path: str | Path) -> tuple[Path, ...]:
+        """Write each image as a PNG that holds its recipe, and return the paths.
+
+        One image goes to `path`; further ones beside it as `name-2.png`, `name-3.png`, ...
+
+        Raises:
+            OptionError: not a .png, or a folder that cannot be written; nothing is left behind.
+        """
+        first = Path(path)
+        paths = [
+            first if index == 0 else first.with_name(f"{first.stem}-{index + 1}{first.suffix}")
+            for index in range(len(self.images))
+        ]
+        written: list[Path] = []
+        try:
+            for index, (target, image) in enumerate(zip(paths, self.images, strict=True)):
+                write_picture(target, np.asarray(image), {**self.recipe, "result": index})
+                written.append(target)
+        except OptionError:
+            for target in written:
+                target.unlink(missing_ok=True)
+            raise
+        return tuple(paths)

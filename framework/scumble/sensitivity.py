@@ -1,0 +1,91 @@
+"""The probe that makes a silent no-op impossible: perturb a port, demand that the output moves."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from scumble.arrays import Array, Floats
+from scumble.engine import StepOutput
+from scumble.errors import ControlError
+from scumble.ports import Group, PortSizes, neutral
+from scumble.session import Session
+
+__all__ = ["perturbed", "require_effect"]
+
+# Far above rounding of a half-precision UNet, far below what one moved row changes.
+LEAST = 1e-3
+
+
+def perturbed(group: Group, sizes: PortSizes) -> dict[str, Array]:
+    """Return a group's ports for two rows, with row 1 made to depend on row 0."""
+    ports = neutral(group, sizes, 2)
+    match group:
+        case "route":
+            ports["route"][:, :, 1] = 0
+        case "mix":
+            ports["mix.source"][1] = np.eye(sizes.tokens)
+            ports["mix.own"][1] = 0
+            ports["mix.row"][1] = 0
+            ports["mix.sites"][:, 1] = 1
+        case "read":
+            coarse = sizes.sites.of("cross")[0].stride
+            sites = sizes.sites.select("cross", strides=(coarse,))
+            ports["read.weights"][1, 0, 1] = 1
+            ports["read.sites"][list(sites)] = 1
+        case "feature":
+            ports["feature_route"][:, 1] = 0
+        case "region":
+            ports["region.query"][1, ::2] = 1
+            ports["region.key"][1, :, ::2] = 1
+            ports["region.sites"][:, 1] = 1
+        case _:
+            raise ControlError(f"port group {group!r} has no perturbation.")
+    return ports
+
+
+def require_effect(session: Session, group: Group) -> None:
+    """Perturb the ports of a group on random inputs.
+
+    Raises:
+        ControlError: the output did not move, so edits through this group would do nothing.
+    """
+    sizes = session.info.sizes(session.info.sites.native)
+    rng = np.random.default_rng(0)
+    base: Mapping[str, object] = {
+        "sample": rng.standard_normal((2, *sizes.latent)),
+        "timestep": np.full(2, 500, dtype=np.int64),
+        "text": rng.standard_normal((2, sizes.tokens, sizes.features)),
+    }
+    if group in ("record", "replay"):
+        moved = _replay_moves(session, base)
+    else:
+        changed = session.step({**base, **perturbed(group, sizes)}, "probe")
+        if group == "read":
+            (field,) = (reads[1, 0] for reads in changed.reads.values())
+            moved = float(np.ptp(field)) / max(float(np.abs(field).max()), 1e-30)
+        else:
+            moved = _distance(session.step(base, "probe"), changed)
+    if not moved > LEAST:
+        raise ControlError(
+            f"the {group} ports of engine {session.engine.name!r} have no effect on model "
+            f"{session.checkpoint.name!r} (moved by {moved:.1e}); export or load it anew."
+        )
+
+
+def _distance(plain: StepOutput, changed: StepOutput) -> float:
+    """Return how far row 1 moved, relative to its size."""
+    before: Floats = plain.noise[1]
+    return float(np.abs(changed.noise[1] - before).max() / np.abs(before).max())
+
+
+def _replay_moves(session: Session, base: Mapping[str, object]) -> float:
+    """Return how far a row moves when it routes from a recorded row that is not in the batch."""
+    row: dict[str, object] = {"record.row": np.zeros(1, dtype=np.int64)}
+    recorded = session.step({**base, **row}, "probe").recorded
+    one = {name: np.asarray(value)[1:] for name, value in base.items()}
+    sizes = session.info.sizes(session.info.sites.native)
+    route = neutral("route", sizes, 1)["route"]
+    replay = {**one, **recorded, "source.text": np.asarray(base["text"])[:1]}
+    plain = session.step({**replay, "route": route}, "probe").noise
+    moved = session.step({**replay, "route": route + np.ones_like(route)}, "probe").noise
+    return float(np.abs(moved - plain).max() / np.abs(plain).max())
