@@ -9,9 +9,10 @@ from scumble.arrays import Floats, require_finite
 from scumble.errors import PromptError
 from scumble.hookspecs import RunView
 from scumble.maps import AttentionMap
-from scumble.planner import Job, compile_plans
+from scumble.planner import compile_plans
 from scumble.plans import Branch, Plan, Read, Watch
 from scumble.sampler import step_ports
+from scumble.schedule import Job
 from scumble.session import Session
 
 __all__ = ["RunMaps"]

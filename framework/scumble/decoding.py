@@ -75,7 +75,7 @@ def decode(
         background: grey level, 0 to 255, that shows through transparent places.
         colour: whether an embedded ICC profile is applied; a mask is data and has none.
         max_megapixels: larger headers are refused before any pixel is decoded. Pillow's own
-            limit (89, `PIL.Image.MAX_IMAGE_PIXELS`) stays in force beside it.
+            (179, twice `PIL.Image.MAX_IMAGE_PIXELS`) stays in force beside it.
 
     Raises:
         ImageError: missing, unreadable, no picture, cut off, animated, too large or too narrow.
@@ -97,7 +97,7 @@ def decode(
             raise ImageError(
                 f"{name} is not a picture in a known format; give a {FORMATS_IN_WORDS} file."
             ) from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        except Image.DecompressionBombError:
             raise ImageError(
                 f"{name} claims to be far larger than {max_megapixels:g} megapixels, which is "
                 "the limit; scale it down first."
@@ -138,7 +138,6 @@ def _strict_pillow() -> Generator[None]:
     """
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
         fill_in = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:

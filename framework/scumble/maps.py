@@ -86,7 +86,7 @@ class AttentionMap:
         if size is not None:
             _check_size(size)
             smooth = Image.fromarray(levels).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-            levels = np.clip(np.asarray(smooth), 0, 1)
+            levels = np.asarray(smooth)
         return Image.fromarray(_coloured(levels))
 
     def overlay(self, image: Image.Image, strength: float = 0.6) -> Image.Image:
@@ -130,7 +130,7 @@ def _nearest(cells: int, values: int) -> NDArray[np.intp]:
 
 
 def _coloured(levels: NDArray[np.float32]) -> Pixels:
-    """Return (h, w, 3) uint8 from (h, w) in [0, 1]."""
+    """Return (h, w, 3) uint8 from (h, w), where 0..1 spans the colours and the rest is clipped."""
     stops = np.linspace(0, 1, len(HEAT))
     channels = [np.interp(levels, stops, HEAT[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

@@ -14,18 +14,17 @@ from scumble.hookspecs import RunView, Trajectory
 from scumble.host import Host
 from scumble.images import Picture, from_model, mask_to_latent, to_model
 from scumble.masks import Mask
-from scumble.planner import Job, Schedule, compile_plans
+from scumble.planner import compile_plans
 from scumble.plans import Plan
 from scumble.plugins import list_entries
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress, Sampled, sample
+from scumble.schedule import Job, Schedule
 from scumble.schedulers import DDIM
 from scumble.sensitivity import require_effect
 from scumble.session import Session
 
 __all__ = ["Finished", "Pipeline", "Stopwatch"]
-
-SOURCE = 0
 
 
 class Stopwatch:

@@ -8,12 +8,10 @@ import numpy as np
 from scumble.arrays import Floats, require_finite
 from scumble.hookspecs import RunView, StepView, Trajectory
 from scumble.host import Host
-from scumble.planner import Schedule, Step
+from scumble.schedule import SOURCE, Schedule, Step
 from scumble.session import Session
 
 __all__ = ["Progress", "Sampled", "sample", "step_ports"]
-
-SOURCE = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,13 +105,19 @@ class TestRefused:
         (tmp_path / "a.png").touch()
         assert "is an empty file" in sentence(tmp_path / "a.png")
 
-    @pytest.mark.parametrize("content", [b"hello, I am a text\n" * 9, b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"hello, I am a text\n" * 9,
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        ],
+    )
     def test_no_picture(self, tmp_path: Path, content: bytes):
         (tmp_path / "a.png").write_bytes(content)
         assert "not a picture in a known format" in sentence(tmp_path / "a.png")
 
     def test_no_pixels(self, tmp_path: Path):
-        assert "0x5" in sentence(Image.new("RGB", (0, 5)))
+        assert "is empty (0x5 pixels)" in sentence(Image.new("RGB", (0, 5)))
         (tmp_path / "a.ppm").write_bytes(b"P6\n0 0\n255\n")
         sentence(tmp_path / "a.ppm")
 
@@ -266,10 +272,9 @@ class TestModes:
         assert "black" in decode(path, background=0).notes[0]
 
     def test_grey_with_alpha(self, tmp_path: Path):
-        path = saved(
-            Image.fromarray(np.array([[[50, 255], [50, 0]]], np.uint8), "LA"), tmp_path / "a.png"
-        )
-        assert array(path)[0, :, 0].tolist() == [50, 255]
+        image = Image.new("LA", (2, 1), (50, 255))
+        image.putpixel((1, 0), (50, 0))
+        assert array(saved(image, tmp_path / "a.png"))[0, :, 0].tolist() == [50, 255]
 
     def test_full_alpha_changes_nothing(self, tmp_path: Path):
         decoded = decode(saved(Image.fromarray(NOISE).convert("RGBA"), tmp_path / "a.png"))
@@ -389,6 +394,9 @@ class TestProfiles:
         decoded = decode(saved(image, tmp_path / "a.png", icc_profile=self.srgb()))
         assert np.array_equal(np.asarray(decoded.image)[..., 0], np.asarray(image))
         assert "it describes RGB, the picture is GRAY" in decoded.notes[0]
+        image.putalpha(9)
+        decoded = decode(saved(image, tmp_path / "b.png", icc_profile=self.srgb()))
+        assert "the picture is GRAY" in decoded.notes[0]
 
 
 def test_the_image_given_is_left_as_it_was(tmp_path: Path):

@@ -7,7 +7,7 @@ from scumble.pixels import described, digest, in_words, placement
 
 @pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("source", [(1, 1), (1, 32), (33, 7), (480, 640), (640, 481), (128, 128)])
-@pytest.mark.parametrize("size", [(8, 8), (128, 128), (64, 96), (512, 320)])
+@pytest.mark.parametrize("size", [(8, 8), (128, 128), (64, 96), (512, 320), (512, 8)])
 def test_parts_add_up(how, source, size):
     place = placement(source, size, how)
     (top, bottom), (left, right) = place.borders

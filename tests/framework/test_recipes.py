@@ -1,6 +1,7 @@
 import json
 import os
 import struct
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -232,6 +233,24 @@ class TestReading:
         assert read_recipe(holding(tmp_path / "a.png", packed))["seed"] == 2**63
         with pytest.raises(ImageError, match="damaged"):
             read_recipe(holding(tmp_path / "a.png", packed[:20] + b"??" + packed[22:]))
+
+    def test_keyword_that_runs_into_the_checksum(self, tmp_path: Path):
+        path = holding(tmp_path / "a.png", b"")
+        whole = path.read_bytes()
+        forged = struct.pack(">I", 7) + b"iTXtscumble" + bytes(4)
+        path.write_bytes(whole[:33] + forged + whole[33:])
+        with pytest.raises(ImageError, match="holds no recipe"):
+            read_recipe(path)
+
+    def test_bomb_is_not_unpacked(self, tmp_path: Path):
+        packed = b"scumble\0\1\0\0\0" + zlib.compress(b" " * (32 << 20), 9)
+        path = holding(tmp_path / "a.png", packed)
+        tracemalloc.start()
+        with pytest.raises(ImageError, match="limit"):
+            read_recipe(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 << 20
 
     def test_bombs(self, tmp_path: Path):
         packed = b"scumble\0\1\0\0\0" + zlib.compress(b" " * (MAX_TEXT + 1), 9)

@@ -32,6 +32,14 @@ def test_captions_stand_below_their_panel():
     assert not sheet[:, 72:].any()
 
 
+def test_captions_are_centred_and_their_lines_apart():
+    sheet = dark(strip([Image.new("RGB", (101, 8), "white")], ["one\nH"], font_size=20, gap=8))
+    columns = np.flatnonzero(sheet.any(axis=0))
+    assert abs((columns[0] + columns[-1]) / 2 - (8 + 50)) <= 2
+    rows = sheet.any(axis=1).astype(int)
+    assert (np.diff(rows) == 1).sum() == 2
+
+
 def test_long_captions_are_wrapped_inside_their_panel():
     label = "a sitting cat on a blue carpet, word swap, then aVeryLongWordWithoutAnyPlaceToBreak"
     sheet = dark(strip([Image.new("RGB", (96, 8), "white")] * 2, [label, ""], gap=8))

@@ -1,5 +1,7 @@
 """Cached scenes as tensors: on the GPU where there is one, else the files themselves."""
 
+# pyright: reportUnknownMemberType=false
+
 import torch
 from torch import Tensor
 

@@ -174,16 +174,16 @@ def ensure_tokenizer(folder: Path, scenes: int = 1500) -> None:
 
 
 def _render_chunks(
-    cache: SceneCache, tokenizer_folder: Path, todo: list[int], next_place: Any, parent: int
+    cache: SceneCache, tokenizer_folder: Path, todo: list[int], counter: Any, parent: int
 ) -> None:
     if hasattr(os, "nice"):
         os.nice(5)
     backend = load_backend(tokenizer_folder)
     arrays = {name: cache.array(name) for name in _FIELDS}
     while os.getppid() == parent:
-        with next_place.get_lock():
-            place = next_place.value
-            next_place.value += 1
+        with counter.get_lock():
+            place = int(counter.value)
+            counter.value = place + 1
         if place >= len(todo):
             return
         for row in cache.scenes_of(todo[place]):

@@ -163,7 +163,7 @@ def compile_denoiser(losses: DiffusionLosses, console: Console) -> bool:
 def warm_compiler(batch: int) -> bool:
     """Compiles an untrained denoiser at this batch, so that the compiler's cache knows it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = TextToNoise(models.build_text_encoder(600), models.build_unet())
-    module = module.to(device, memory_format=torch.channels_last)  # pyright: ignore
+    plain: Any = TextToNoise(models.build_text_encoder(600), models.build_unet())
+    module: TextToNoise = plain.to(device, memory_format=torch.channels_last)
     losses = DiffusionLosses(module, LatentShelf.random(batch, device), batch, [598, 599])
     return compile_denoiser(losses, Console(width=160))

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -44,7 +44,8 @@ def build_vae() -> Any:
     """Builds an `AutoencoderKL` whose posterior has a tiny fixed variance."""
     from diffusers import AutoencoderKL
 
-    vae: Any = AutoencoderKL(
+    # diffusers annotates its tuples as of one element.
+    vae: Any = cast("Any", AutoencoderKL)(
         block_out_channels=(32, 64, 96, 128),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -82,7 +83,7 @@ def build_unet() -> Any:
     """Builds a `UNet2DConditionModel` with attention at 16x16, 8x8 and, in the middle, 4x4."""
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    return cast("Any", UNet2DConditionModel)(
         sample_size=16,
         in_channels=4,
         out_channels=4,

@@ -158,7 +158,7 @@ class Run(Workspace):
     def new_module(self) -> TextToNoise:
         """Builds untrained UNet and text encoder on the device."""
         vocabulary = dataset.load_backend(self.tokenizer).get_vocab_size()
-        module = TextToNoise(models.build_text_encoder(vocabulary), models.build_unet())
+        module: Any = TextToNoise(models.build_text_encoder(vocabulary), models.build_unet())
         return module.to(self.device, memory_format=torch.channels_last)
 
     def _sample(self) -> None:
@@ -191,7 +191,8 @@ class Run(Workspace):
         shelf = self.shelf()
         shelf.refresh()
         vae = self._trained_vae() if (self.work / "vae.pt").exists() else None
-        network = JudgeNetwork().to(self.device, memory_format=torch.channels_last)  # pyright: ignore
+        plain: Any = JudgeNetwork()
+        network = plain.to(self.device, memory_format=torch.channels_last)
         losses = JudgeLosses(network, shelf, self.batch(256, 32), vae)
         stepper = self._stepper(network, losses, decay=0.998)
         peak = 3e-3 if self.on_gpu else 2e-3

@@ -1,0 +1,122 @@
+"""What the planner takes and what it makes: a job, and a schedule of steps with rows and ports."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from scumble.arrays import Array, Bools
+from scumble.bindings import ReadSlot
+from scumble.errors import OptionError
+from scumble.plans import Branch
+from scumble.ports import Group
+
+__all__ = ["SOURCE", "Job", "Row", "Schedule", "Step"]
+
+SOURCE = 0
+"""The picture every target starts from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What the planner must know of a run.
+
+    Attributes:
+        steps: sampling steps.
+        prompts: the text of each picture, the source's first.
+        unconditional: the text of the unconditional rows.
+        wanted: pictures whose final latent is asked for.
+        guided: False at guidance 1, where unconditional rows cancel.
+        recorded: True if the source's latent is known at every level.
+        shared_start: True if all pictures start from the same latent.
+        identity: (steps,) bool, steps that leave a latent as it is.
+        replayed: (steps,) bool, steps at which the source row's recorded state is at hand.
+    """
+
+    steps: int
+    prompts: tuple[str, ...]
+    unconditional: str
+    wanted: frozenset[int]
+    guided: bool
+    recorded: bool
+    shared_start: bool
+    identity: Bools
+    replayed: Bools
+
+    def text(self, branch: Branch) -> str:
+        """Return the prompt that a branch sees."""
+        return self.prompts[branch.picture] if branch.text else self.unconditional
+
+    def __post_init__(self) -> None:
+        for name in ("identity", "replayed"):
+            if getattr(self, name).shape != (self.steps,):
+                raise OptionError(f"a job of {self.steps} steps needs {name} of that length.")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One batch entry of a step.
+
+    Attributes:
+        picture: whose latent it takes.
+        text: the prompt it sees.
+        conditional: False for an unconditional row.
+    """
+
+    picture: int
+    text: str
+    conditional: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One UNet call, or none.
+
+    Attributes:
+        index: 0-based, 0 is the noisiest.
+        rows: the batch; empty if nothing runs.
+        noise: for each picture that moves, its (unconditional row or None, conditional row).
+        ports: non-neutral control ports.
+        groups: the port groups bound.
+        reads: where the named reads are found.
+        replay: True if row index len(rows) addresses the recorded source row.
+    """
+
+    index: int
+    rows: tuple[Row, ...]
+    noise: dict[int, tuple[int | None, int]] = field(
+        default_factory=dict[int, tuple[int | None, int]]
+    )
+    ports: dict[str, Array] = field(default_factory=dict[str, Array])
+    groups: frozenset[Group] = frozenset()
+    reads: tuple[ReadSlot, ...] = ()
+    replay: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The groups bound, as a name: `plain`, `mix+route`, ..."""
+        return "+".join(sorted(self.groups)) or "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Every step of a run, compiled."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def row_count(self) -> int:
+        """Row evaluations of the whole run."""
+        return sum(len(step.rows) for step in self.steps)
+
+    @property
+    def rows_by_variant(self) -> dict[str, int]:
+        """Row evaluations by the variant that runs them."""
+        counted: Counter[str] = Counter()
+        for step in self.steps:
+            if step.rows:
+                counted[step.variant] += len(step.rows)
+        return dict(counted)
+
+    @property
+    def groups(self) -> frozenset[Group]:
+        """Every port group that some step binds."""
+        return frozenset(group for step in self.steps for group in step.groups)
