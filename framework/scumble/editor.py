@@ -18,7 +18,7 @@ from scumble.images import Picture, fit, load_picture
 from scumble.masks import Mask, read_mask
 from scumble.models import find_checkpoint
 from scumble.options import check_options
-from scumble.pipeline import Pipeline, Stopwatch
+from scumble.pipeline import Pipeline
 from scumble.plugins import load_entry
 from scumble.requests import (
     EditRequest,
@@ -148,7 +148,6 @@ class Editor:
         request = check_options(EditRequest, given, "edit")
         for text in (request.source, *request.targets):
             _require_text(text, "prompt")
-        watch = Stopwatch()
         host = Host([(request.method, request.options)])
         inversion = None
         if image is not None:
@@ -162,7 +161,6 @@ class Editor:
             host,
             inversion,
             callback=callback_on_step_end,
-            watch=watch,
         )
         return self._run("edit", pipeline, host.origins, image, mask)
 
@@ -207,17 +205,16 @@ class Editor:
         mask: PictureLike | None = None,
     ) -> Run:
         sources: dict[str, Any] = {}
-        notes: tuple[str, ...] = ()
         if mask is not None and image is None:
             raise OptionError("a mask needs a picture of its size; give an image too.")
         if image is not None:
             picture, read = self._read(pipeline, image, mask)
             pipeline.picture, pipeline.mask = picture, read
             sources["image"] = {"path": picture.origin, "sha256": picture.sha256}
-            notes = picture.notes
+            pipeline.notes.extend(picture.notes)
             if read is not None:
                 sources["mask"] = {"path": read.origin, "sha256": read.sha256}
-                notes = (*notes, *read.notes)
+                pipeline.notes.extend(read.notes)
         finished = pipeline.finish()
         recipe: dict[str, Any] = {
             "operation": operation,
@@ -228,7 +225,7 @@ class Editor:
             "provenance": self._provenance(plugins),
         }
         given = pipeline.picture.pixels if pipeline.picture is not None else None
-        return Run(finished, recipe, pipeline.watch.seconds, given, notes)
+        return Run(finished, recipe, pipeline.watch.seconds, given, tuple(pipeline.notes))
 
     def _read(
         self, pipeline: Pipeline, image: PictureLike, mask: PictureLike | None

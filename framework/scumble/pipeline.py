@@ -79,6 +79,7 @@ class Pipeline:
         callback: told of each step.
         reduce: False turns the planner's reductions off.
         watch: seconds by stage.
+        notes: sentences for the user, on what was converted or cut.
     """
 
     session: Session
@@ -92,6 +93,7 @@ class Pipeline:
     callback: Callable[[Progress], None] | None = None
     reduce: bool = True
     watch: Stopwatch = field(default_factory=Stopwatch)
+    notes: list[str] = field(default_factory=list[str])
 
     def finish(self) -> Finished:
         """Carry the run out.
@@ -143,11 +145,11 @@ class Pipeline:
 
     def _view(self) -> RunView:
         session, request = self.session, self.request
-        source, *targets = (
-            session.prompt(text, what="target prompt" if index else "source prompt")
-            for index, text in enumerate(self.prompts)
-        )
-        session.prompt(request.negative, what="negative prompt")
+        encode = session.tokenizer.encode
+        source, *targets = (encode(text) for text in self.prompts)
+        for prompt in (source, *targets, encode(request.negative)):
+            if prompt.notice:
+                self.notes.append(prompt.notice)
         latent = self.latent_size()
         image: Array | None = None
         if self.picture is not None:

@@ -8,10 +8,9 @@ import numpy as np
 
 from scumble.arrays import Array, Floats
 from scumble.engine import Engine, ModelInfo, StepOutput, as_float
-from scumble.errors import PromptError
 from scumble.models import Checkpoint
 from scumble.ports import Group
-from scumble.words import Prompt, Tokenizer
+from scumble.words import Tokenizer
 
 __all__ = ["Session"]
 
@@ -32,20 +31,6 @@ class Session:
         self.rows: Counter[str] = Counter()
         self.probed: set[Group] = set()
         self._texts: dict[str, Floats] = {}
-
-    def prompt(self, text: str, *, what: str = "prompt") -> Prompt:
-        """Return a tokenised prompt that fits the window.
-
-        Raises:
-            PromptError: it is no text, or longer than the model can see.
-        """
-        prompt = self.tokenizer.encode(text)
-        if prompt.overflow:
-            raise PromptError(
-                f"the {what} needs {prompt.needed} tokens and this model sees {self.info.tokens}; "
-                f"it would be cut before {prompt.overflow[0].text!r}: shorten it."
-            )
-        return prompt
 
     def embed(self, text: str) -> Floats:
         """Return the (tokens, features) embedding of a prompt, computed once a session."""

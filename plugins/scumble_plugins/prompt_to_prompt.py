@@ -194,7 +194,7 @@ class PromptToPrompt(Plugin):
         return Mix(branch, SOURCE, matrices, own, at.ravel(), run.sites.select("cross"))
 
     def _base(self, source: Prompt, target: Prompt) -> Floats:
-        same = len(source.words) == len(target.words)
+        same = len(source.chunks) == len(target.chunks)
         if self.options.mode == "replace" or (self.options.mode == "auto" and same):
             compat = "unshifted_tail" in self.options.compat
             return replace_matrix(source, target, compat_tail=compat)

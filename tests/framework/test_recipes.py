@@ -171,7 +171,7 @@ class TestReading:
     def test_cut_off_anywhere_is_an_error_or_the_recipe(self, result: Path):
         whole = result.read_bytes()
         end = whole.index(b"IDAT") - 4
-        for length in range(len(whole) + 1):
+        for length in (*range(0, len(whole), 11), *range(end - 9, end + 9)):
             result.write_bytes(whole[:length])
             if length < end:
                 with pytest.raises(ImageError):

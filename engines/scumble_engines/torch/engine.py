@@ -252,6 +252,7 @@ def _quiet() -> Generator[None]:
 def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
     """Load one component; weights that are missing or superfluous are an error."""
     named = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
+    chosen: dict[str, Any] = {named: dtype}
     try:
         with _quiet():
             module, report = kind.from_pretrained(
@@ -260,7 +261,7 @@ def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtyp
                 local_files_only=True,
                 output_loading_info=True,
                 low_cpu_mem_usage=False,
-                **{named: dtype},
+                **chosen,
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"{checkpoint.name!r}: its {part} cannot be loaded: {error}") from error
