@@ -10,7 +10,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, PreTrainedModel
+from transformers import CLIPTextModel
 from transformers.utils import logging as transformers_logging
 
 from scumble.arrays import Array, Floats, Indices
@@ -251,8 +251,8 @@ def _quiet() -> Generator[None]:
 
 def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
     """Load one component; weights that are missing or superfluous are an error."""
-    named = "dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype"
-    chosen: dict[str, Any] = {named: dtype}
+    # The two libraries name one argument differently.
+    chosen: dict[str, Any] = {"dtype" if part == "text_encoder" else "torch_dtype": dtype}
     try:
         with _quiet():
             module, report = kind.from_pretrained(
