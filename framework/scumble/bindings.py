@@ -84,7 +84,8 @@ class Bindings:
                 route = self._bound("feature")["feature_route"]
                 route[list(control.sites), row] = self._row_of[control.source]
             case Region():
-                self._claim(owner, "region", control.sites, control.branch)
+                # As for a mix: a row has one pair of masks, whatever the sites.
+                self._claim(owner, "region", (-1,), control.branch)
                 ports = self._bound("region")
                 ports["region.query"][row] = control.query
                 ports["region.key"][row] = control.key

@@ -8,14 +8,14 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from scumble.errors import ModelError
+from scumble.plugins import list_entries, load_entry
 from scumble.schedulers import SchedulerConfig
 
-__all__ = ["Checkpoint", "find_checkpoint", "registered_models"]
+__all__ = ["Checkpoint", "find_checkpoint"]
 
 GROUP = "scumble.models"
 PARTS = ("unet", "vae", "text_encoder")
@@ -53,16 +53,6 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def registered_models() -> dict[str, Path]:
-    """Return the models that installed distributions bring, by name."""
-    found: dict[str, Path] = {}
-    for entry in entry_points(group=GROUP):
-        if entry.name in found:
-            raise ModelError(f"two distributions bring a model named {entry.name!r}.")
-        found[entry.name] = cast("Path", getattr(importlib.import_module(entry.module), entry.attr))
-    return found
-
-
 def find_checkpoint(
     name: str | Path, *, revision: str | None = None, local_files_only: bool = False
 ) -> Checkpoint:
@@ -76,10 +66,11 @@ def find_checkpoint(
     Raises:
         ModelError: nothing of that name, not a checkpoint, or weights as pickle.
     """
-    registered = registered_models()
+    # By name, so that another model that cannot be imported is nothing to this one.
+    registered = list_entries(GROUP)
     folder = Path(name)
     if str(name) in registered:
-        folder = registered[str(name)]
+        folder = Path(load_entry(GROUP, str(name), "model")[1])
     elif not folder.exists():
         if str(name).count("/") != 1 or str(name).startswith((".", "/")):
             known = ", ".join(sorted(registered)) or "none"

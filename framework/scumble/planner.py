@@ -159,15 +159,21 @@ def _replayed_as(
 ) -> tuple[object, ...] | None:
     """Return what the recorded source row stands for, or None where it has to run.
 
-    A replayed row has hidden states at attention sites only: no noise and no resnet features.
+    A replayed row has hidden states at attention sites only: no noise and no resnet features. They
+    were recorded with no control on the source. A batch needs a row that is not replayed.
     """
     source = Branch(SOURCE)
-    if source not in branches:
+    edits = [control for _, control in active if not isinstance(control, Read | Watch)]
+    if source not in branches or any(control.branch == source for control in edits):
         return None
     key = identity(source)
     gives_noise = any(b.picture in moving and identity(b) == key for b in branches)
-    gives_features = any(isinstance(c, FeatureRoute) and c.source == source for _, c in active)
-    return None if gives_noise or gives_features else key
+    gives_features = any(
+        isinstance(c, FeatureRoute) and c.branch in branches and identity(c.source) == key
+        for c in edits
+    )
+    alone = all(identity(branch) == key for branch in branches)
+    return None if gives_noise or gives_features or alone else key
 
 
 def _check(owner: str, control: Control, job: Job, sizes: PortSizes) -> None:

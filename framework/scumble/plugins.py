@@ -4,7 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from scumble.errors import OptionError, PluginError
 from scumble.hookspecs import Hooks
@@ -111,9 +111,7 @@ def load_plugin(name: str, options: Mapping[str, Any]) -> tuple[Listed, Plugin]:
         OptionError: no such plugin, or an option it refuses.
         PluginError: it cannot be imported, is no plugin, or implements an unknown hook.
     """
-    listed, found = load_entry(PLUGINS, name, "plugin")
-    if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
+    listed, found = _load_class(name)
     check_hooks(name, listed.origin, found)
     checked = check_options(found.options_type, options, f"plugin {name!r}")
     try:
@@ -149,5 +147,11 @@ def _hook_names(names: Iterable[str]) -> set[str]:
 
 def options_of(name: str) -> type[Options]:
     """Return the options class of a plugin, for schemas and help."""
-    _, found = load_entry(PLUGINS, name, "plugin")
-    return cast("type[Plugin]", found).options_type
+    return _load_class(name)[1].options_type
+
+
+def _load_class(name: str) -> tuple[Listed, type[Plugin]]:
+    listed, found = load_entry(PLUGINS, name, "plugin")
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
+    return listed, found

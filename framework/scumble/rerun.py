@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from scumble.editor import Editor, PictureLike
 from scumble.errors import ImageError, ModelError
+from scumble.options import check_options
 from scumble.recipes import read_recipe
+from scumble.requests import REQUESTS, EngineRequest
 from scumble.runs import Run
 from scumble.sampler import Progress
 
@@ -33,6 +37,7 @@ def rerun(
         ModelError: the model has changed since.
     """
     recipe = read_recipe(path)
+    _require_whole(path, recipe)
     operation, request = recipe["operation"], dict(recipe["request"])
     sources: Mapping[str, Any] = recipe["sources"]
     with Editor.load(**recipe["model"]) as editor:
@@ -58,12 +63,45 @@ def rerun(
     return run
 
 
+class RecordedSource(BaseModel):
+    """Where a picture came from, and what it was."""
+
+    path: str | None
+    sha256: str
+
+
+class Recorded(BaseModel):
+    """What a recipe must hold to be carried out again; a file can hold anything."""
+
+    operation: Literal["edit", "generate", "invert"]
+    request: dict[str, Any]
+    model: dict[str, Any]
+    sources: dict[Literal["image", "mask"], RecordedSource]
+    provenance: dict[str, Any]
+
+
+def _require_whole(path: str | Path, recipe: Mapping[str, Any]) -> None:
+    try:
+        recorded = Recorded.model_validate(recipe)
+    except ValidationError as error:
+        part = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ImageError(
+            f"the recipe in {path} has no usable {part!r}; use the file that Scumble wrote."
+        ) from None
+    of = f"the recipe in {path}"
+    check_options(REQUESTS[recorded.operation], recorded.request, of)
+    check_options(EngineRequest, recorded.model, of)
+    if recorded.operation == "invert" and "image" not in recorded.sources:
+        raise ImageError(f"{of} names no picture to invert; use the file that Scumble wrote.")
+
+
 def _require_model(editor: Editor, recipe: Mapping[str, Any]) -> None:
     now = editor.session.checkpoint.fingerprint()
-    if now != recipe["provenance"]["model_sha256"]:
+    then = str(recipe["provenance"].get("model_sha256"))
+    if now != then:
         raise ModelError(
-            f"model {recipe['model']['model']!r} has other weights than when this was made "
-            f"({now[:12]} now, {recipe['provenance']['model_sha256'][:12]} then)."
+            f"model {recipe['model'].get('model')!r} has other weights than when this was made "
+            f"({now[:12]} now, {then[:12]} then)."
         )
 
 

@@ -117,16 +117,16 @@ def columns(prompts: Sequence[Prompt], word: str) -> list[Floats]:
     return found
 
 
-def pair(base: Floats, on: Floats, factor: Floats) -> tuple[Floats, Floats]:
+def pair(base: Floats, new: Bools, on: Floats, factor: Floats) -> tuple[Floats, Floats]:
     """Return (S, d) of one target at one step (spec of the controllers: Hertz et al. sec. 3).
 
     Args:
-        base: (tokens, tokens) source token by target token; a column of zeros has no source.
+        base: (tokens, tokens) source token by target token.
+        new: (tokens,) True where a target token keeps its own map, having none in the source.
         on: (tokens,) 1 where a target token is inside its window.
         factor: (tokens,) reweighting of target tokens.
     """
-    matched = base.any(axis=0)
-    return base * (on * factor), ~matched * on * factor + 1 - on
+    return base * (on * factor), new * on * factor + 1 - on
 
 
 class PromptToPrompt(Plugin):
@@ -186,19 +186,22 @@ class PromptToPrompt(Plugin):
         return factors
 
     def _mix(self, run: RunView, branch: Branch, target: Prompt, factor: Floats) -> Mix:
-        base = self._base(run.source, target)
+        base, new = self._base(run.source, target)
         on = self._on(run, branch.picture - 1)
         unique, at = np.unique(on, axis=0, return_inverse=True)
-        pairs = [pair(base, row, factor) for row in unique]
+        pairs = [pair(base, new, row, factor) for row in unique]
         matrices, own = (np.stack(part) for part in zip(*pairs, strict=True))
         return Mix(branch, SOURCE, matrices, own, at.ravel(), run.sites.select("cross"))
 
-    def _base(self, source: Prompt, target: Prompt) -> Floats:
+    def _base(self, source: Prompt, target: Prompt) -> tuple[Floats, Bools]:
+        """Return what comes of which source token, and which target tokens have none there."""
         same = len(source.chunks) == len(target.chunks)
         if self.options.mode == "replace" or (self.options.mode == "auto" and same):
             compat = "unshifted_tail" in self.options.compat
-            return replace_matrix(source, target, compat_tail=compat)
-        return refine_matrix(source, target)
+            matrix = replace_matrix(source, target, compat_tail=compat)
+            return matrix, np.zeros(len(matrix), dtype=bool)
+        matrix = refine_matrix(source, target)
+        return matrix, ~matrix.any(axis=0)
 
     def _on(self, run: RunView, target: int) -> Floats:
         """Return (steps, tokens): 1 where a target token takes the source's cross-attention."""
@@ -230,12 +233,12 @@ class PromptToPrompt(Plugin):
         sites = run.sites.select("cross", places=("down", "up"), strides=(stride,))
         chosen = (self.options.blend_words, self.options.subtract_words)
         masks = [
-            [sum(parts) for parts in zip(*(columns(prompts, w) for w in words), strict=True)]
+            np.maximum.reduce([columns(prompts, word) for word in words])
             for words in chosen
             if words
         ]
         for picture in range(len(prompts)):
-            weights = np.stack([np.asarray(mask[picture], dtype=float) for mask in masks])
+            weights = np.stack([mask[picture] for mask in masks])
             controls.append(Read(f"blend.{picture}", Branch(picture), weights, sites, every))
         return controls
 

@@ -3,6 +3,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from scumble_bench.rooms import dataset, models, quality, train, world  # noqa: E402
 from scumble_bench.rooms.attention import Denoiser, token_weights, word_loss  # noqa: E402
-from scumble_bench.rooms.autoencoder import psnr  # noqa: E402
+from scumble_bench.rooms.autoencoder import encode_scenes, psnr  # noqa: E402
 from scumble_bench.rooms.batches import Shelf, thing_masks  # noqa: E402
 from scumble_bench.rooms.diffusion import (  # noqa: E402
     DiffusionLosses,
@@ -130,6 +131,14 @@ def test_latents_are_means_at_unit_scale(trained: Path, pipeline: Any):
     assert np.abs(posterior.mean[0].numpy() - latents[3]).max() < 0.05
 
 
+def test_encoding_stops_when_asked(trained: Path, tmp_path: Path):
+    cache = dataset.SceneCache(trained / "work" / "scenes", 24)
+    shelf = Shelf(cache, torch.device("cpu"), ("images", "labels"))
+    shelf.refresh()
+    assert encode_scenes(models.build_vae(), shelf, tmp_path, 8, stop=lambda: True) is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_resumed_stage_goes_on_with_its_steps(tmp_path: Path):
     Run(options(tmp_path, stage="vae"))()
     first = torch.load(tmp_path / "work" / "vae.pt", weights_only=True)
@@ -151,7 +160,7 @@ def test_a_work_folder_in_use_needs_resume(
     assert "--resume" in capsys.readouterr().err
 
 
-def test_time_that_runs_out_is_told_by_the_exit_code(trained: Path, tmp_path: Path):
+def test_time_that_runs_out_is_told_by_the_exit_code(tmp_path: Path):
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     arguments = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
     try:
@@ -259,6 +268,31 @@ def test_the_stepper_minimises_and_averages():
     assert stepper.means()["loss"] == 0
 
 
+def test_a_loaded_stepper_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
+    def stepper() -> tuple[Any, Stepper]:
+        module = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(module.weight, 1.0)
+
+        def losses() -> Any:
+            return 0.1 * module.weight.square().sum()[None]  # too small to be clipped
+
+        return module, Stepper(module, losses, ("loss",), 1, Console())
+
+    straight, one = stepper()
+    for rate in (0.1, 0.3, 0.2):
+        one.step(rate)
+    _, first = stepper()
+    first.step(0.1)
+    first.step(0.3)
+    first.save(tmp_path / "state.pt", seconds=7.0)
+    resumed, second = stepper()
+    assert second.load(tmp_path / "state.pt")["seconds"] == 7
+    assert second.steps == 2
+    second.step(0.2)
+    assert resumed.weight.item() == straight.weight.item()
+    assert second.averaged().weight.item() == one.averaged().weight.item()
+
+
 @pytest.mark.gpu
 def test_a_graph_takes_the_same_steps_as_plain_calls():
     if not torch.cuda.is_available():
@@ -328,21 +362,10 @@ def test_psnr_of_a_known_error():
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
         def encode(self, pictures: Any) -> Any:
-            class Found:
-                latent_dist = None
-
-                def mode(self) -> Any:
-                    return pictures
-
-            found = Found()
-            found.latent_dist = found
-            return found
+            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: pictures))
 
         def decode(self, latents: Any) -> Any:
-            class Made:
-                sample = latents + 0.2
-
-            return Made()
+            return SimpleNamespace(sample=latents + 0.2)
 
     images = torch.full((2, 8, 8, 3), 100, dtype=torch.uint8)
     assert psnr(Shifts(), images) == pytest.approx(20, abs=1e-3)

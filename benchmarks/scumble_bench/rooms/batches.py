@@ -62,6 +62,11 @@ def as_pictures(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def memory_layout(device: torch.device) -> torch.memory_format:
+    """Returns the faster layout of pictures: channels last on a GPU, plain on a CPU (measured)."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
 def as_bytes(pictures: Tensor) -> Tensor:
     """Turns (rows, 3, h, w) floats from -1 to 1 into (rows, h, w, 3) bytes."""
     levels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from scumble_bench.rooms import models
 from scumble_bench.rooms.attention import Denoiser, word_loss
 from scumble_bench.rooms.autoencoder import half
+from scumble_bench.rooms.batches import memory_layout
 from scumble_bench.rooms.dataset import CAPTIONS, THINGS, SceneCache
 from scumble_bench.rooms.tokenizer import WINDOW
 
-WORD_WEIGHT = 0.02
+WORD_WEIGHT = 0.05
 """Weight of the auxiliary attention loss beside the noise's squared error."""
 EMPTY_SHARE = 0.1
 SNR_CAP = 5.0
@@ -118,7 +119,7 @@ class DiffusionLosses:
         with half(self.device):
             text = models.encode_text(self.module.text_encoder, tokens)
             found, maps = self.denoise(
-                noisy.contiguous(memory_format=torch.channels_last), times, text
+                noisy.contiguous(memory_format=memory_layout(self.device)), times, text
             )
         ratio = alpha / (1 - alpha)
         weights = ratio.clamp(max=SNR_CAP) / ratio
@@ -141,7 +142,7 @@ def compile_denoiser(losses: DiffusionLosses, console: Console) -> bool:
             latents, tokens, _, _ = losses.draw()
             times = torch.randint(1000, (losses.batch,), device=losses.device)
             text = models.encode_text(module.text_encoder, tokens)
-            layout = latents.contiguous(memory_format=torch.channels_last)
+            layout = latents.contiguous(memory_format=memory_layout(losses.device))
             fast, maps = compiled(layout, times, text)
             slow = module.denoiser(layout, times, text)[0].detach()
         (fast.float().square().mean() + maps.float().square().mean()).backward()
@@ -164,6 +165,6 @@ def warm_compiler(batch: int) -> bool:
     """Compiles an untrained denoiser at this batch, so that the compiler's cache knows it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     plain: Any = TextToNoise(models.build_text_encoder(600), models.build_unet())
-    module: TextToNoise = plain.to(device, memory_format=torch.channels_last)
+    module: TextToNoise = plain.to(device, memory_format=memory_layout(device))
     losses = DiffusionLosses(module, LatentShelf.random(batch, device), batch, [598, 599])
     return compile_denoiser(losses, Console(width=160))

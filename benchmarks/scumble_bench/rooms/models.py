@@ -46,11 +46,11 @@ def build_vae() -> Any:
 
     # diffusers annotates its tuples as of one element.
     vae: Any = cast("Any", AutoencoderKL)(
-        block_out_channels=(32, 64, 96, 128),
+        block_out_channels=(16, 32, 64, 96),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
-        norm_num_groups=16,
+        norm_num_groups=8,
         latent_channels=4,
         sample_size=128,
     )
@@ -87,7 +87,7 @@ def build_unet() -> Any:
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        layers_per_block=2,
+        layers_per_block=1,
         block_out_channels=(48, 96, 144),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
@@ -173,6 +173,7 @@ def save_folder(folder: Path, networks: Networks, tokenizer_folder: Path) -> Non
         for source in sorted(path for path in draft.rglob("*") if path.is_file()):
             target = folder / source.relative_to(draft)
             target.parent.mkdir(parents=True, exist_ok=True)
+            source.chmod(0o644)
             os.replace(source, target)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from scumble_bench.rooms import dataset, models, world
 from scumble_bench.rooms.autoencoder import AutoencoderLosses, encode_scenes, psnr
+from scumble_bench.rooms.batches import memory_layout
 from scumble_bench.rooms.card import device_in_words, write_card
 from scumble_bench.rooms.diffusion import (
     WORD_WEIGHT,
@@ -72,7 +73,7 @@ class Run(Workspace):
         return stage
 
     def _vae(self) -> Any:
-        return models.build_vae().to(self.device, memory_format=torch.channels_last)
+        return models.build_vae().to(self.device, memory_format=memory_layout(self.device))
 
     def _trained_vae(self) -> Any:
         """Loads the averaged autoencoder of `vae.pt`."""
@@ -94,7 +95,8 @@ class Run(Workspace):
         if not shelf.refresh():
             return False
         vae = self._vae()
-        losses = AutoencoderLosses(vae, shelf, self.batch(96, 16))
+        window = None if self.on_gpu else 64
+        losses = AutoencoderLosses(vae, shelf, self.batch(96, 16), window)
         # Without decay: the fixed log-variance is a weight too.
         stepper = self._stepper(vae, losses, decay=0.998, weight_decay=0.0)
 
@@ -127,7 +129,15 @@ class Run(Workspace):
         begun = time.monotonic()
         shelf = self.shelf()
         shelf.refresh()
-        figures = encode_scenes(self._trained_vae(), shelf, self.work, 1024 if self.on_gpu else 32)
+        figures = encode_scenes(
+            self._trained_vae(),
+            shelf,
+            self.work,
+            1024 if self.on_gpu else 32,
+            stop=lambda: self.clock.call_left() <= 0,
+        )
+        if figures is None:
+            return False
         figures["encode_seconds"] = round(time.monotonic() - begun, 1)
         self.console.print(f"encoded {figures}")
         self.state.figures["latents"] = figures
@@ -159,7 +169,7 @@ class Run(Workspace):
         """Builds untrained UNet and text encoder on the device."""
         vocabulary = dataset.load_backend(self.tokenizer).get_vocab_size()
         module: Any = TextToNoise(models.build_text_encoder(vocabulary), models.build_unet())
-        return module.to(self.device, memory_format=torch.channels_last)
+        return module.to(self.device, memory_format=memory_layout(self.device))
 
     def _sample(self) -> None:
         self.remember()
@@ -192,7 +202,7 @@ class Run(Workspace):
         shelf.refresh()
         vae = self._trained_vae() if (self.work / "vae.pt").exists() else None
         plain: Any = JudgeNetwork()
-        network = plain.to(self.device, memory_format=torch.channels_last)
+        network = plain.to(self.device, memory_format=memory_layout(self.device))
         losses = JudgeLosses(network, shelf, self.batch(256, 32), vae)
         stepper = self._stepper(network, losses, decay=0.998)
         peak = 3e-3 if self.on_gpu else 2e-3

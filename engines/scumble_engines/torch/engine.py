@@ -189,7 +189,9 @@ class TorchEngine(Engine):
             "record": attention,
             "replay": attention,
         }
-        return frozenset(g for g, count in wanted.items() if count and seen.get(g, 0) == count)
+        if controls.read_weights is None:
+            del wanted["read"]  # else a neutral read, which chooses no site, has none to miss
+        return frozenset(g for g, count in wanted.items() if seen.get(g, 0) == count)
 
     def _bind(self, ports: Mapping[str, object]) -> Controls:
         sample = cast("Floats", ports["sample"])

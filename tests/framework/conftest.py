@@ -1,0 +1,64 @@
+"""Shared by the host's tests: a fake model, a picture, and distributions that are not there."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from scumble.session import Session
+from scumble.testing import fake_session
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """A fake model on the fake engine, in float64."""
+    return fake_session(tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def picture() -> npt.NDArray[np.uint8]:
+    """A picture of 64x64 pixels, no two of its cells alike."""
+    rng = np.random.default_rng(5)
+    return rng.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution for one test: its metadata, entry points and modules."""
+    known = set(sys.modules)
+    count = 0
+
+    def make(
+        distribution: str,
+        entries: Mapping[str, Mapping[str, str]] | str,
+        modules: Mapping[str, str] | None = None,
+        version: str = "1.0",
+    ) -> None:
+        nonlocal count
+        count += 1
+        site = tmp_path / f"site{count}"
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata)
+        if not isinstance(entries, str):
+            entries = "\n".join(
+                f"[{group}]\n" + "\n".join(f"{name} = {value}" for name, value in table.items())
+                for group, table in entries.items()
+            )
+        (info / "entry_points.txt").write_text(entries)
+        for module, source in (modules or {}).items():
+            (site / f"{module}.py").write_text(source)
+        monkeypatch.syspath_prepend(str(site))
+        importlib.invalidate_caches()
+
+    yield make
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

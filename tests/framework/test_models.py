@@ -1,0 +1,152 @@
+"""Where a model is, and what is refused as one."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scumble.errors import ModelError
+from scumble.models import PARTS, find_checkpoint, read_json, registered_models
+from scumble.testing import fake_checkpoint
+
+Install = Any
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return fake_checkpoint(tmp_path / "model").folder
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
+    module = ModuleType("huggingface_hub")
+    module.__dict__["snapshot_download"] = download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+
+def test_a_folder(folder: Path):
+    found = find_checkpoint(folder)
+    assert found.name == str(folder)
+    assert found.tokenizer == folder / "tokenizer"
+    assert found.scheduler.steps_offset == 1
+    assert found.unet["in_channels"] == 4
+
+
+def test_no_such_name(tmp_path: Path):
+    with pytest.raises(ModelError, match="no model 'nowhere'; registered: .*rooms"):
+        find_checkpoint("nowhere")
+    for name in (str(tmp_path / "gone"), "./gone", "a/b/c", "../a/b"):
+        with pytest.raises(ModelError, match="no model"):
+            find_checkpoint(name)
+
+
+@pytest.mark.parametrize("name", ["model_index.json", *(f"{part}" for part in PARTS)])
+def test_something_missing(folder: Path, name: str):
+    if name in PARTS:
+        (folder / name / "model.safetensors").unlink()
+    else:
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"is no checkpoint: .*{name}"):
+        find_checkpoint(folder)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "ckpt", "pkl"])
+@pytest.mark.parametrize("part", PARTS)
+def test_pickle_is_refused(folder: Path, part: str, suffix: str):
+    (folder / part / "model.safetensors").rename(folder / part / f"weights.{suffix}")
+    with pytest.raises(ModelError, match=rf"{part} weights as pickle \(weights.{suffix}\).*conv"):
+        find_checkpoint(folder)
+
+
+def test_pickle_beside_safetensors_is_not_looked_at(folder: Path):
+    (folder / "unet" / "weights.bin").write_bytes(b"evil")
+    find_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "scheduler/scheduler_config.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "", "\xff", None])
+def test_broken_json(folder: Path, name: str, content: str | None):
+    path = folder / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ModelError, match=rf"is no checkpoint: {path.name}"):
+        find_checkpoint(folder)
+
+
+def test_a_schedule_that_ddim_cannot_run(folder: Path):
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler"}))
+    with pytest.raises(ModelError, match="FlowMatchEulerDiscreteScheduler"):
+        find_checkpoint(folder)
+
+
+def test_read_json(tmp_path: Path):
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    assert read_json(tmp_path / "a.json", "m") == {"a": 1}
+
+
+class TestRegistered:
+    def test_the_demo_is(self):
+        assert "rooms" in registered_models()
+
+    def test_a_distribution_brings_one(self, install: Install, folder: Path):
+        source = f"from pathlib import Path\nFOLDER = Path({str(folder)!r})"
+        install("my-model", {"scumble.models": {"mine": "my_model:FOLDER"}}, {"my_model": source})
+        found = find_checkpoint("mine")
+        assert (found.name, found.folder) == ("mine", folder)
+
+    def test_two_of_a_name(self, install: Install):
+        source = "FOLDER = 1"
+        for name in ("one", "two"):
+            install(f"{name}-model", {"scumble.models": {"m": f"{name}:FOLDER"}}, {name: source})
+        with pytest.raises(ModelError, match="two distributions bring a model named 'm'"):
+            registered_models()
+
+
+class TestHub:
+    def test_without_the_client(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+        with pytest.raises(ModelError, match=r"hub id.*pip install 'scumble\[torch\]'"):
+            find_checkpoint("owner/model")
+
+    def test_asked_for_safetensors_only(self, monkeypatch: pytest.MonkeyPatch, folder: Path):
+        asked = SimpleNamespace()
+
+        def download(name: str, **options: Any) -> str:
+            asked.name, asked.options = name, options
+            return str(folder)
+
+        hub(monkeypatch, download)
+        found = find_checkpoint("owner/model", revision="v1", local_files_only=True)
+        assert (found.name, asked.name, found.folder) == ("owner/model", "owner/model", folder)
+        assert asked.options["revision"] == "v1"
+        assert asked.options["local_files_only"] is True
+        patterns = asked.options["allow_patterns"]
+        assert "*/*.safetensors" in patterns
+        assert not any(pattern.endswith(("*", ".bin", ".pt", ".ckpt")) for pattern in patterns)
+
+    def test_whatever_the_client_raises(self, monkeypatch: pytest.MonkeyPatch):
+        def download(name: str, **options: Any) -> str:
+            raise RuntimeError("404")
+
+        hub(monkeypatch, download)
+        with pytest.raises(ModelError, match="'owner/model' could not be fetched: 404"):
+            find_checkpoint("owner/model")
+
+
+class TestFingerprint:
+    def test_it_follows_content_and_name_and_nothing_else(self, tmp_path: Path):
+        first = fake_checkpoint(tmp_path / "one")
+        again = fake_checkpoint(tmp_path / "two")
+        before = first.fingerprint()
+        assert before == again.fingerprint()
+        assert len(before) == 64
+        weights = first.folder / "unet" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+        assert first.fingerprint() != before
+        renamed = again.folder / "vae" / "model.safetensors"
+        renamed.rename(renamed.with_name("other.safetensors"))
+        assert again.fingerprint() != before

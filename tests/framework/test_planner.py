@@ -1,0 +1,512 @@
+"""What runs and what does not: counted rows, refused conflicts, and that it changes nothing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from scumble import sampler
+from scumble.arrays import Bools, Floats
+from scumble.errors import OptionError
+from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
+from scumble.host import Host
+from scumble.planner import compile_plans
+from scumble.plans import (
+    Branch,
+    Control,
+    FeatureRoute,
+    Mix,
+    Plan,
+    Read,
+    Region,
+    Route,
+    Watch,
+    steps_between,
+)
+from scumble.plugins import NoOptions, Plugin
+from scumble.ports import PortSizes
+from scumble.sampler import sample, step_ports
+from scumble.schedule import Job, Schedule, Step
+from scumble.schedulers import DDIM
+from scumble.session import Session
+from scumble.testing import fake_session
+from scumble.testing.fake_engine import FEATURES, SITES, TOKENS
+
+SIZES = PortSizes((4, 8, 8), TOKENS, FEATURES, SITES)
+SOURCE, SOURCE_PLAIN = Branch(0), Branch(0, False)
+TARGET, TARGET_PLAIN = Branch(1), Branch(1, False)
+ALL_CROSS, ALL_SELF = (0, 1, 2), (0, 1, 2)
+
+
+def job(steps: int = 50, *targets: str, **changed: Any) -> Job:
+    """A real picture under direct inversion, guided, one target."""
+    values: dict[str, Any] = {
+        "steps": steps,
+        "prompts": ("a red cat", *(targets or ("a blue cat",))),
+        "unconditional": "",
+        "wanted": frozenset(range(1, len(targets or "x") + 1)),
+        "guided": True,
+        "recorded": True,
+        "shared_start": True,
+        "identity": np.zeros(steps, dtype=bool),
+        "replayed": np.zeros(steps, dtype=bool),
+    }
+    return Job(**(values | changed))
+
+
+def generated(steps: int = 50, *, source_wanted: bool, **changed: Any) -> Job:
+    wanted = frozenset({0, 1} if source_wanted else {1})
+    return job(steps, recorded=False, wanted=wanted, **changed)
+
+
+def identity_mix(branch: Branch, on: Bools, source: Branch = SOURCE) -> Mix:
+    """A mix that takes the source's maps as they are."""
+    at = np.where(on, 0, -1)
+    return Mix(branch, source, np.eye(TOKENS)[None], np.zeros((1, TOKENS)), at, ALL_CROSS)
+
+
+def edit(steps: int, cross: float = 0.4, inner: float = 0.6, targets: int = 1) -> list[Control]:
+    """Prompt-to-Prompt: cross-attention maps and self-attention maps of the source."""
+    controls: list[Control] = []
+    for picture in range(1, targets + 1):
+        branch = Branch(picture)
+        controls.append(identity_mix(branch, steps_between(steps, 0, int(cross * steps))))
+        on = steps_between(steps, 0, int(inner * steps))
+        controls.append(Route(branch, on, ALL_SELF, query=SOURCE, key=SOURCE))
+    return controls
+
+
+def blend(steps: int, targets: int = 1) -> list[Control]:
+    """LocalBlend: maps of a word in every picture, and the source's latent."""
+    every, weights = np.ones(steps, dtype=bool), np.eye(TOKENS)[:1]
+    reads = [Read(f"b{p}", Branch(p), weights, (0, 2), every) for p in range(targets + 1)]
+    return [*reads, Watch(0, every)]
+
+
+def masactrl(steps: int, start: int = 0) -> list[Control]:
+    """Mutual self-attention: both target rows take K and V of their source rows."""
+    on = steps_between(steps, start, steps)
+    return [
+        Route(Branch(1, text), on, ALL_SELF, key=Branch(0, text), value=Branch(0, text))
+        for text in (True, False)
+    ]
+
+
+def compiled(controls: list[Control], of: Job, reduce: bool = True) -> Schedule:
+    return compile_plans([Plan(tuple(controls), "one")], of, SIZES, reduce=reduce)
+
+
+def counts(schedule: Schedule) -> list[int]:
+    return [len(step.rows) for step in schedule.steps]
+
+
+class TestRowCounts:
+    """The table of `engines_and_performance.md` 5.2; an inversion of 50 steps costs 50 more."""
+
+    def test_prompt_to_prompt_with_direct_inversion(self):
+        schedule = compiled(edit(50), job())
+        assert counts(schedule) == [3] * 30 + [2] * 20
+        assert 50 + schedule.row_count == 180
+        first, last = schedule.steps[0], schedule.steps[-1]
+        assert [(row.picture, row.text) for row in first.rows] == [
+            (0, "a red cat"), (1, ""), (1, "a blue cat"),
+        ]  # fmt: skip
+        assert (first.noise, last.noise) == ({1: (1, 2)}, {1: (0, 1)})
+
+    def test_with_local_blend(self):
+        schedule = compiled([*edit(50), *blend(50)], job())
+        assert counts(schedule) == [3] * 50
+        assert 50 + schedule.row_count == 200
+
+    def test_unreduced(self):
+        assert compiled(edit(50), job(), reduce=False).row_count == 200
+
+    def test_a_users_mask_needs_no_source_row(self):
+        """It watches the source's latent, and that is recorded."""
+        schedule = compiled([*edit(50), Watch(0, np.ones(50, dtype=bool))], job())
+        assert 50 + schedule.row_count == 180
+
+    def test_after_the_last_window_the_graph_is_plain(self):
+        schedule = compiled(edit(50), job())
+        assert [step.variant for step in schedule.steps] == (
+            ["mix+route"] * 20 + ["route"] * 10 + ["plain"] * 20
+        )
+        assert schedule.rows_by_variant == {"mix+route": 60, "route": 30, "plain": 40}
+        assert schedule.groups == {"mix", "route"}
+        assert schedule.steps[-1].ports == {}
+
+    def test_generated_pair_with_its_source_wanted(self):
+        """Four rows a step; at step 0 both pictures have one latent, so one unconditional row."""
+        assert counts(compiled(edit(50), generated(source_wanted=True))) == [3] + [4] * 49
+
+    def test_generated_pair_with_its_source_not_wanted(self):
+        """The source moves as long as something takes from it, and no longer."""
+        found = counts(compiled(edit(50), generated(source_wanted=False)))
+        assert found == [3] + [4] * 28 + [3] + [2] * 20
+
+    def test_masactrl_with_an_empty_source_prompt(self):
+        empty = job(prompts=("", "a blue cat"))
+        assert counts(compiled(masactrl(50, 4), empty)) == [2] * 4 + [3] * 46
+        free = replace(generated(source_wanted=True), prompts=("", "a blue cat"))
+        assert counts(compiled(masactrl(50), free)) == [3] * 50
+
+    def test_masactrl_with_a_source_prompt(self):
+        assert counts(compiled(masactrl(50), job())) == [4] * 50
+
+    def test_offset_zero_skips_the_step_that_changes_nothing(self):
+        last = np.arange(50) == 49
+        schedule = compiled(edit(50), job(identity=last))
+        assert counts(schedule) == [3] * 30 + [2] * 19 + [0]
+        assert schedule.steps[-1].noise == {}
+        reading = compiled([*edit(50), *blend(50)], job(identity=last))
+        assert counts(reading) == [3] * 49 + [2]  # the rows that are read, no unconditional one
+
+    def test_targets_share_the_source_row(self):
+        several = job(50, "a blue cat", "a big cat", "a dog")
+        found = counts(compiled(edit(50, targets=3), several))
+        # The three unconditional rows are one at step 0, where all latents are one.
+        assert found == [5] + [7] * 29 + [6] * 20
+
+    def test_replay_needs_no_source_row(self):
+        replayed = job(replayed=np.ones(50, dtype=bool))
+        assert compiled(edit(50), replayed).row_count == 100
+        schedule = compiled([*edit(50), *blend(50)], replayed)
+        assert schedule.row_count == 100
+        assert all(step.replay for step in schedule.steps)
+        step = schedule.steps[3]
+        assert (step.ports["route"][:, :, 1] == [2, 2, 1]).all()  # Q and K of the row beyond
+        assert step.ports["mix.row"][1] == 2
+        assert step.ports["read.weights"].shape[0] == 3
+
+    def test_what_no_row_takes_is_not_replayed(self):
+        schedule = compiled(edit(50), job(replayed=np.ones(50, dtype=bool)))
+        assert [step.replay for step in schedule.steps] == [True] * 30 + [False] * 20
+
+    def test_rows_of_equal_text_are_one(self):
+        assert counts(compiled([], job(3, ""))) == [1] * 3
+        step = compiled([], job(1, "")).steps[0]
+        assert step.noise == {1: (0, 0)}
+
+    def test_a_controlled_row_is_not_merged(self):
+        route = Route(TARGET, np.ones(2, dtype=bool), ALL_SELF, key=SOURCE)
+        free = generated(2, source_wanted=True, prompts=("a cat", "a cat"))
+        assert counts(compiled([route], free)) == [3, 4]
+
+    def test_latents_that_differ_at_the_start_are_not_merged(self):
+        apart = generated(2, source_wanted=True, shared_start=False)
+        assert counts(compiled([], apart)) == [4, 4]
+
+    def test_guidance_one_halves(self):
+        plain = generated(source_wanted=True, guided=False)
+        assert counts(compiled(edit(50), plain)) == [2] * 50
+        assert counts(compiled(edit(50), job(guided=False))) == [2] * 30 + [1] * 20
+        assert compiled([], plain).steps[0].noise == {0: (None, 0), 1: (None, 1)}
+
+    def test_guidance_one_keeps_an_unconditional_row_that_something_takes(self):
+        route = Route(TARGET, np.ones(1, dtype=bool), ALL_SELF, value=SOURCE_PLAIN)
+        step = compiled([route], job(1, guided=False)).steps[0]
+        assert [(row.picture, row.conditional) for row in step.rows] == [(0, False), (1, True)]
+        assert step.noise == {1: (None, 1)}
+
+    def test_what_a_row_takes_from_is_followed_to_its_end(self):
+        """Target 1 takes from target 2, which takes from the source; only target 1 is wanted."""
+        on = np.array([False, False, True])
+        chain = [
+            Route(Branch(1), on, ALL_SELF, key=Branch(2)),
+            Route(Branch(2), on, ALL_SELF, key=SOURCE),
+        ]
+        found = counts(compiled(list(chain), job(3, "a big cat", "a dog", wanted=frozenset({1}))))
+        assert found == [3, 4, 4]  # step 0: the unconditional rows of both are one
+
+    def test_a_watched_picture_is_kept_up_to_date_until_then(self):
+        watch = Watch(0, np.array([False, True, False]))
+        found = counts(compiled([watch], generated(3, source_wanted=False)))
+        assert found == [3, 4, 2]
+
+    def test_a_read_asks_for_its_row_only(self):
+        read = Read("r", SOURCE, np.ones((1, TOKENS)), (0,), np.array([False, True, False]))
+        schedule = compiled([read], job(3))
+        assert counts(schedule) == [2, 3, 2]
+        (slot,) = schedule.steps[1].reads
+        assert (slot.name, slot.stride, slot.row) == ("r", 1, 0)
+
+    def test_a_mix_that_changes_nothing_is_off(self):
+        neutral = Mix(TARGET, SOURCE, np.zeros((1, TOKENS, TOKENS)), np.ones((1, TOKENS)),
+                      np.zeros(50, dtype=int), ALL_CROSS)  # fmt: skip
+        schedule = compiled([neutral], job())
+        assert schedule.groups == frozenset()
+        assert counts(schedule) == [2] * 50
+
+
+class TestRefused:
+    def refuse(self, first: Control, second: Control) -> str:
+        plans = [Plan((first,), "alpha"), Plan((second,), "beta")]
+        with pytest.raises(OptionError, match="alpha.*beta") as caught:
+            compile_plans(plans, job(4), SIZES)
+        return str(caught.value)
+
+    def test_two_routes_of_one_slot(self):
+        on = np.ones(4, dtype=bool)
+        message = self.refuse(
+            Route(TARGET, on, (0, 1), key=SOURCE), Route(TARGET, on, (1, 2), key=SOURCE_PLAIN)
+        )
+        assert "route.k" in message
+        assert "step 3" in message
+
+    def test_two_mixes(self):
+        on = np.ones(4, dtype=bool)
+        assert "'mix'" in self.refuse(identity_mix(TARGET, on), identity_mix(TARGET, on))
+
+    def test_two_feature_routes(self):
+        on = np.ones(4, dtype=bool)
+        control = FeatureRoute(TARGET, SOURCE, (0,), on)
+        assert "feature_route" in self.refuse(control, control)
+
+    def test_two_regions_even_at_different_sites(self):
+        """A row has one pair of masks for all of its sites."""
+        on, half = np.ones(4, dtype=bool), np.eye(8)
+        first = Region(TARGET, half, half, (0,), on)
+        assert "region" in self.refuse(first, Region(TARGET, 1 - half, half, (1,), on))
+
+    def test_other_slots_sites_rows_and_steps_are_no_conflict(self):
+        on = np.ones(4, dtype=bool)
+        first = Route(TARGET, steps_between(4, 0, 2), (0,), key=SOURCE)
+        for other in (
+            Route(TARGET, on, (0,), value=SOURCE),
+            Route(TARGET, on, (1,), key=SOURCE),
+            Route(TARGET_PLAIN, on, (0,), key=SOURCE),
+            Route(TARGET, steps_between(4, 2, 4), (0,), key=SOURCE_PLAIN),
+            identity_mix(TARGET, on),
+        ):
+            compile_plans([Plan((first,), "alpha"), Plan((other,), "beta")], job(4), SIZES)
+
+    def test_two_plugins_compose_in_one_step(self):
+        on = np.ones(1, dtype=bool)
+        plans = [
+            Plan((Route(TARGET, on, (0,), key=SOURCE),), "alpha"),
+            Plan((Route(TARGET, on, (2,), value=SOURCE_PLAIN),), "beta"),
+        ]
+        step = compile_plans(plans, job(1), SIZES).steps[0]
+        where = {(row.picture, row.conditional): index for index, row in enumerate(step.rows)}
+        target, source, plain = where[1, True], where[0, True], where[0, False]
+        expected = np.tile(np.arange(len(step.rows)), (3, 3, 1))
+        expected[0, 1, target] = source
+        expected[2, 2, target] = plain
+        np.testing.assert_array_equal(step.ports["route"], expected)
+
+    @pytest.mark.parametrize(
+        ("control", "message"),
+        [
+            (Route(Branch(7), np.ones(4, dtype=bool), (0,), key=SOURCE), "picture 7 of 2"),
+            (Route(TARGET, np.ones(4, dtype=bool), (0,), key=Branch(2)), "picture 2 of 2"),
+            (Route(TARGET, np.ones(3, dtype=bool), (0,), key=SOURCE), r"\(3,\) steps.* has 4"),
+            (Route(TARGET, np.ones(4, dtype=bool), (3,), key=SOURCE), "self sites .* 0 to 2"),
+            (Route(TARGET, np.ones(4, dtype=bool), (), key=SOURCE), "self sites"),
+            (FeatureRoute(TARGET, SOURCE, (2,), np.ones(4, dtype=bool)), "resnet sites .*0 to 1"),
+            (Read("r", TARGET, np.ones((1, TOKENS)), (-1,), np.ones(4, dtype=bool)), "cross sites"),
+            (Watch(2, np.ones(4, dtype=bool)), "picture 2 of 2"),
+        ],
+    )
+    def test_what_is_not_there(self, control: Control, message: str):
+        with pytest.raises(OptionError, match=f"one.*{message}"):
+            compiled([control], job(4))
+
+    def test_a_job_of_another_length(self):
+        with pytest.raises(OptionError, match="replayed"):
+            job(4, replayed=np.zeros(3, dtype=bool))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A whole run: its job, its controls, and the seed of its latents."""
+
+    job: Job
+    controls: tuple[Control, ...]
+    offset: int
+    guidance: float
+    seed: int
+
+
+LATENT = (5, 6)  # not square, odd on one side
+PROMPTS = ("a red cat", "a blue cat", "a dog", "")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Any run that the host can be asked for, with any controls that do not contradict."""
+    steps, pictures = draw(st.integers(1, 4)), draw(st.integers(2, 4))
+    prompts = tuple(draw(st.sampled_from(PROMPTS)) for _ in range(pictures))
+    branches = st.builds(Branch, st.integers(0, pictures - 1), st.booleans())
+    on = st.lists(st.booleans(), min_size=steps, max_size=steps).map(lambda x: np.array(x, bool))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+
+    def sites(count: int) -> tuple[int, ...]:
+        return tuple(sorted(draw(st.sets(st.integers(0, count - 1), min_size=1))))
+
+    def control(kind: str, branch: Branch, index: int) -> Control:
+        other = st.none() | branches
+        match kind:
+            case "route":
+                parts = draw(other), draw(other), draw(other)
+                return Route(branch, draw(on), sites(3), *parts)
+            case "mix":
+                at = draw(st.lists(st.integers(-1, 1), min_size=steps, max_size=steps))
+                matrices = rng.standard_normal((2, TOKENS, TOKENS)) / TOKENS
+                own = rng.random((2, TOKENS))
+                return Mix(branch, draw(branches), matrices, own, np.array(at), sites(3))
+            case "read":
+                return Read(f"r{index}", branch, rng.random((1, TOKENS)), (0, 2), draw(on))
+            case "feature":
+                return FeatureRoute(branch, draw(branches), sites(2), draw(on))
+            case "region":
+                masks = rng.integers(0, 2, (2, *LATENT)).astype(float)
+                return Region(branch, masks[0], masks[1], sites(3), draw(on))
+            case _:
+                return Watch(branch.picture, draw(on))
+
+    kinds = st.sampled_from(["route", "mix", "read", "feature", "region", "watch"])
+    asked = draw(st.lists(st.tuples(kinds, branches), max_size=6))
+    # A row has one mix and one pair of region masks.
+    once = {(k, b, i if k not in ("mix", "region") else -1): i for i, (k, b) in enumerate(asked)}
+    controls = tuple(control(kind, branch, index) for (kind, branch, _), index in once.items())
+    wanted = draw(st.sets(st.integers(0, pictures - 1), min_size=1))
+    recorded = draw(st.booleans())
+    offset = draw(st.integers(0, 1))
+    return Case(
+        job(
+            steps,
+            prompts=prompts,
+            unconditional=draw(st.sampled_from(("", "a dog"))),
+            wanted=frozenset(wanted),
+            guided=(guided := draw(st.booleans())),
+            recorded=recorded,
+            shared_start=draw(st.booleans()),
+            identity=(np.arange(steps) == steps - 1) if offset == 0 else np.zeros(steps, bool),
+            replayed=draw(on) & recorded,
+        ),
+        controls,
+        offset,
+        7.5 if guided else 1.0,
+        draw(st.integers(0, 99)),
+    )
+
+
+class Seen(Plugin):
+    """Notes what a plugin is promised: every read, and every latent that is watched."""
+
+    def __init__(self, controls: tuple[Control, ...]) -> None:
+        super().__init__(NoOptions())
+        self._watched = [control for control in controls if isinstance(control, Watch)]
+        self.values: dict[tuple[int, str], Floats] = {}
+
+    @hookimpl
+    def scumble_after_step(self, step: StepView) -> Mapping[int, Floats] | None:
+        """Note; change nothing."""
+        for name, field in step.reads.items():
+            self.values[step.index, name] = field
+        for control in self._watched:
+            if control.steps[step.index]:
+                self.values[step.index, f"latent {control.picture}"] = step.latents[control.picture]
+        return None
+
+
+def outcome(session: Session, case: Case, reduce: bool) -> dict[Any, Floats]:
+    """Everything that a run promises: wanted latents, reads, watched latents."""
+    rng = np.random.default_rng(case.seed)
+    of, scheduler = case.job, DDIM(session.checkpoint.scheduler, case.job.steps)
+    encode = session.tokenizer.encode
+    latents = rng.standard_normal((of.steps + 1, 4, *LATENT))
+    if of.identity[-1]:
+        latents[-1] = latents[-2]
+    trajectory = Trajectory(latents, pinned=True) if of.recorded else None
+    others = rng.standard_normal((len(of.prompts), 4, *LATENT))
+    start = {p: latents[0] if of.shared_start or p == 0 else others[p] for p in range(len(others))}
+    run = RunView(
+        steps=of.steps, guidance=case.guidance, source=encode(of.prompts[0]),
+        targets=tuple(encode(text) for text in of.prompts[1:]), sites=SITES, latent=LATENT,
+        scheduler=scheduler, seed=0, image=None, mask=None, predict=session.predict,
+    )  # fmt: skip
+    sizes = session.info.sizes(LATENT)
+    schedule = compile_plans([Plan(case.controls, "random")], of, sizes, reduce=reduce)
+
+    def with_source(session: Session, run: RunView, step: Step, now: Any) -> dict[str, object]:
+        """The step's ports and, where it replays, the source row that was recorded before."""
+        ports = step_ports(session, run, step, now)
+        if not step.replay:
+            return ports
+        text = session.embed(of.prompts[0])[None]
+        alone = {"sample": latents[step.index][None], "text": text, "record.row": np.zeros(1, int),
+                 "timestep": scheduler.timesteps[step.index : step.index + 1]}  # fmt: skip
+        return {**ports, **session.step(alone, "record").recorded, "source.text": text}
+
+    seen = Seen(case.controls)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampler, "step_ports", with_source)
+        done = sample(session, Host.of(seen=seen), run, schedule, start, trajectory)
+    return {picture: done.latents[picture] for picture in of.wanted} | seen.values
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Session]]:
+    """Models whose schedules have offsets 0 and 1."""
+    folder = tmp_path_factory.mktemp("models")
+    yield {
+        offset: fake_session(folder / str(offset), scheduler={"steps_offset": offset})
+        for offset in (0, 1)
+    }
+
+
+def require_exact(session: Session, case: Case) -> None:
+    on, off = (outcome(session, case, reduce) for reduce in (True, False))
+    assert on.keys() == off.keys()
+    for name, value in on.items():
+        np.testing.assert_allclose(value, off[name], rtol=1e-9, atol=1e-9, err_msg=str(name))
+
+
+TWO = np.ones(2, dtype=bool)
+REPLAYED = job(2, guided=False, replayed=TWO)
+
+
+class TestReductionsAreExact:
+    """Whole runs with the planner on and off, in float64."""
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases())
+    @example(Case(REPLAYED, (Route(TARGET, TWO, (0,), key=SOURCE),
+                             Route(SOURCE, TWO, (0,), value=TARGET)), 1, 1.0, 0))
+    @example(Case(replace(REPLAYED, prompts=("", "a dog")),
+                  (FeatureRoute(TARGET, SOURCE_PLAIN, (0,), TWO),
+                   Route(TARGET, TWO, (0,), key=SOURCE)), 1, 1.0, 0))
+    @example(Case(replace(REPLAYED, wanted=frozenset({0})),
+                  (Read("r", SOURCE, np.ones((1, TOKENS)), (0,), TWO),), 1, 1.0, 0))
+    @example(Case(replace(REPLAYED, prompts=("a dog", "a dog", "a red cat"),
+                          wanted=frozenset({1, 2})),
+                  (Read("r", SOURCE, np.ones((1, TOKENS)), (0,), TWO),), 1, 1.0, 0))  # fmt: skip
+    def test_random_plans(self, sessions: dict[int, Session], case: Case):
+        require_exact(sessions[case.offset], case)
+
+    @pytest.mark.parametrize("guidance", [1.0, 7.5])
+    @pytest.mark.parametrize("recorded", [False, True])
+    @pytest.mark.parametrize("replayed", [False, True])
+    def test_prompt_to_prompt_of_several_targets(
+        self, sessions: dict[int, Session], guidance: float, recorded: bool, replayed: bool
+    ):
+        steps = 6
+        of = job(
+            steps, "a blue cat", "a big dog",
+            guided=guidance != 1, recorded=recorded, replayed=np.full(steps, recorded and replayed),
+        )  # fmt: skip
+        controls = (*edit(steps, targets=2), *blend(steps, 2))
+        case = Case(of, controls, 1, guidance, 3)
+        require_exact(sessions[1], case)
+        changed = outcome(sessions[1], case, True)[1]
+        plain = outcome(sessions[1], replace(case, controls=()), True)[1]
+        assert np.abs(changed - plain).max() > 1e-3
+
+    def test_masactrl_with_an_empty_source_prompt(self, sessions: dict[int, Session]):
+        of = job(5, prompts=("", "a blue cat"))
+        require_exact(sessions[1], Case(of, tuple(masactrl(5, 2)), 1, 7.5, 4))
