@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pluggy
@@ -15,6 +15,8 @@ from scumble.plans import Plan
 from scumble.plugins import Plugin, load_plugin
 
 __all__ = ["Host"]
+
+Key = TypeVar("Key", int, str)
 
 
 class Host:
@@ -62,6 +64,11 @@ class Host:
         for name, found in self._each_step(run, step, latents):
             if found is None:
                 continue
+            if not isinstance(found, Mapping):
+                raise PluginError(
+                    f"{self._who(name)}: scumble_after_step returned no mapping of picture to "
+                    f"latent at step {step.index}."
+                )
             for picture, latent in cast("Mapping[int, Floats]", found).items():
                 wanted = step.latents.get(picture)
                 if wanted is None or np.shape(latent) != wanted.shape:
@@ -82,10 +89,11 @@ class Host:
         for name, found in self._each("scumble_invert", run=run):
             if not isinstance(found, Trajectory):
                 raise PluginError(f"{self._who(name)}: scumble_invert returned no Trajectory.")
-            if found.latents.shape[0] != run.steps + 1:
+            level = () if run.image is None else run.image.shape
+            if np.shape(found.latents) != (run.steps + 1, *level):
                 raise PluginError(
-                    f"{self._who(name)}: a trajectory of {run.steps} steps has "
-                    f"{run.steps + 1} levels, got {found.latents.shape[0]}."
+                    f"{self._who(name)}: a trajectory of {run.steps} steps has {run.steps + 1} "
+                    f"levels of {level}; got an array of {np.shape(found.latents)}."
                 )
             require_finite(found.latents, f"the trajectory of plugin {name!r}")
             return found
@@ -101,7 +109,7 @@ class Host:
 
     def _each_step(self, run: RunView, step: StepView, latents: dict[int, Floats]) -> Any:
         for name in self._names("scumble_after_step"):
-            view = StepView(step.index, _read_only(latents), step.reads)
+            view = StepView(step.index, _read_only(latents), _read_only(step.reads))
             yield name, self._call("scumble_after_step", name, {"run": run, "step": view})
 
     def _each(self, hook: str, **arguments: object) -> Any:
@@ -122,7 +130,8 @@ class Host:
             print(f"scumble: {hook} -> {name}", file=sys.stderr)
         state = np.random.get_state(legacy=False)
         try:
-            return impl.function(**{key: arguments[key] for key in impl.argnames})
+            with np.errstate():  # undoes np.seterr
+                return impl.function(**{key: arguments[key] for key in impl.argnames})
         except ScumbleError:
             raise
         # A plugin is a stranger's code: whatever it raises is reported as its own.
@@ -137,10 +146,10 @@ class Host:
         return f"plugin {name!r} of {self._origins[name]}"
 
 
-def _read_only(latents: Mapping[int, Floats]) -> dict[int, Floats]:
-    views: dict[int, Floats] = {}
-    for picture, latent in latents.items():
-        view = latent.view()
+def _read_only(arrays: Mapping[Key, Floats]) -> dict[Key, Floats]:
+    views: dict[Key, Floats] = {}
+    for key, array in arrays.items():
+        view = array.view()
         view.setflags(write=False)
-        views[picture] = view
+        views[key] = view
     return views

@@ -71,7 +71,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")
     words = tokenizer.words_of(world.scene(i).caption for i in range(60))
-    words |= {"red", "blue", "cat", "dog", "room", "with", "a", "fluffy"}
+    words = sorted({*words, "red", "blue", "cat", "dog", "room", "with", "a", "fluffy"})
     tokenizer.save_tokenizer(folder / "words", words)
     count = len(json.loads((folder / "words" / "vocab.json").read_text()))
     nets = models.Networks(

@@ -1,0 +1,102 @@
+"""A control that does nothing is found out: before the run by a probe, and at every step."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scumble.engine import StepOutput
+from scumble.errors import ControlError
+from scumble.ports import CONTROL_GROUPS, Group, check_inputs, groups_of, neutral
+from scumble.sensitivity import perturbed, require_effect
+from scumble.session import Session
+from scumble.testing import FakeEngine, fake_session
+
+
+def ignoring(group: Group) -> type[FakeEngine]:
+    """An engine that takes a group's ports, says it used them, and did not."""
+
+    class Ignoring(FakeEngine):
+        def _step(self, ports: Mapping[str, object]) -> StepOutput:
+            given: dict[str, Any] = dict(ports)
+            rows = given["sample"].shape[0]
+            if group == "record":
+                output = super()._step(given)
+                recorded = {name: np.zeros_like(state) for name, state in output.recorded.items()}
+                return replace(output, recorded=recorded)
+            if group == "replay":
+                given = {name: x for name, x in given.items() if not name.startswith("source.")}
+                if "route" in given:
+                    given["route"] = np.minimum(given["route"], rows - 1)
+            elif group in groups_of(given):
+                given |= neutral(group, self.info.sizes(given["sample"].shape[2:]), rows)
+            output = super()._step(given)
+            reads = output.reads
+            if group == "read" and "read.weights" in given:
+                shape = (*given["read.weights"].shape[:2], 8, 8)
+                reads = {1: np.full(shape, 1 / 16)}
+            return replace(output, reads=reads, bound=frozenset(CONTROL_GROUPS))
+
+    return Ignoring
+
+
+def silent(group: Group) -> type[FakeEngine]:
+    """An engine that does not say that it used a group."""
+
+    class Silent(FakeEngine):
+        def _step(self, ports: Mapping[str, object]) -> StepOutput:
+            output = super()._step(ports)
+            return replace(output, bound=output.bound - {group})
+
+    return Silent
+
+
+@pytest.mark.parametrize("group", CONTROL_GROUPS)
+def test_the_fake_engine_passes(session: Session, group: Group):
+    require_effect(session, group)
+
+
+@pytest.mark.parametrize("group", CONTROL_GROUPS)
+def test_a_group_that_is_ignored_is_caught(tmp_path: Path, group: Group):
+    session = fake_session(tmp_path, ignoring(group))
+    with pytest.raises(ControlError, match=rf"the {group} ports of engine 'fake' have no effect"):
+        require_effect(session, group)
+
+
+@pytest.mark.parametrize("group", CONTROL_GROUPS)
+def test_only_that_group_is_blamed(tmp_path: Path, group: Group):
+    session = fake_session(tmp_path, ignoring(group))
+    pair = {"record", "replay"}  # each is probed through the other
+    for other in set(CONTROL_GROUPS) - {group} - (pair if group in pair else set()):
+        if not (group == "route" and other in pair):  # a source row is replayed by routing to it
+            require_effect(session, other)
+
+
+@pytest.mark.parametrize("group", CONTROL_GROUPS)
+def test_a_group_that_was_not_bound_is_caught(tmp_path: Path, group: Group):
+    session = fake_session(tmp_path, silent(group))
+    with pytest.raises(ControlError, match=f"was given .*{group}.* had no effect"):
+        require_effect(session, group)
+
+
+@pytest.mark.parametrize("group", [g for g in CONTROL_GROUPS if g not in ("record", "replay")])
+def test_what_is_fed_fits_the_declaration_and_is_not_neutral(session: Session, group: Group):
+    sizes = session.info.sizes((8, 8))
+    ports = perturbed(group, sizes)
+    base = {
+        "sample": np.zeros((2, 4, 8, 8)),
+        "timestep": np.zeros(2, np.int64),
+        "text": np.zeros((2, 16, 8)),
+    }
+    assert check_inputs({**base, **ports}, sizes) == 2
+    usual = neutral(group, sizes, 2)
+    assert any(not np.array_equal(ports[name], usual[name]) for name in ports)
+
+
+@pytest.mark.parametrize("group", ["plain", "replay"])
+def test_what_cannot_be_perturbed(session: Session, group: Group):
+    with pytest.raises(Exception, match=group):
+        perturbed(group, session.info.sizes((8, 8)))
