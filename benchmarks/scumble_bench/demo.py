@@ -1,4 +1,4 @@
-"""`scumble demo`: three picture files, three kinds of edit each, and what changed and what stayed."""
+"""`scumble demo`: three picture files, three edits each, what changed and what stayed."""
 
 import json
 import time
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from scipy.ndimage import maximum_filter
 
 from scumble import Editor, Run
 from scumble.images import from_model, load_picture, to_model
@@ -22,6 +22,13 @@ from scumble_bench.demo_edits import EDITS, PICTURES, DemoEdit, DemoPicture
 from scumble_bench.rooms import CHECKPOINT
 
 SIZE = 128
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+)
+HEADINGS = ("picture", "edit", "the judge sees", "asked", "stayed dB", "VAE dB", "rows", "s")
 
 __all__ = ["Outcome", "demo", "edit_all", "psnr"]
 
@@ -70,13 +77,7 @@ def demo(
     console = Console(stderr=as_json)
     out.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*COLUMNS, console=console, transient=True) as progress:
         task = progress.add_task("loading", total=len(EDITS) * steps)
 
         def advance(what: str) -> None:
@@ -85,9 +86,8 @@ def demo(
         outcomes = edit_all(out, steps, advance)
     spent = time.perf_counter() - begun
     if as_json:
-        print(
-            json.dumps({"seconds": spent, "out": str(out), "edits": [asdict(o) for o in outcomes]})
-        )
+        edits = [asdict(outcome) for outcome in outcomes]
+        print(json.dumps({"seconds": spent, "out": str(out), "edits": edits}))
         return
     console.print(_table(outcomes))
     console.print(f"{spent:.0f} s in all; pictures, strips and heat maps are in {out}/")
@@ -129,7 +129,8 @@ def _outcome(
     original = load_picture(picture.path).size
     inside = load_mask(picture.mask_of(edit.thing), original, fitted=(SIZE, SIZE))
     # A little more than the thing: its shadow and outline change with it.
-    outside = ~maximum_filter(inside, size=13)
+    grown = Image.fromarray(inside.astype(np.uint8)).filter(ImageFilter.MaxFilter(13))
+    outside = np.asarray(grown) == 0
     engine = editor.session.engine
     rebuilt = from_model(engine.decode(engine.encode_image(to_model(before))))
     shown = edit.becomes or edit.thing
@@ -161,17 +162,8 @@ def _save_strip(out: Path, picture: DemoPicture, runs: list[tuple[DemoEdit, Run]
 
 def _table(outcomes: list[Outcome]) -> Table:
     table = Table(title="What changed, what stayed")
-    for name in (
-        "picture",
-        "edit",
-        "the judge sees",
-        "asked",
-        "stayed, dB",
-        "VAE, dB",
-        "rows",
-        "s",
-    ):
-        table.add_column(name, justify="right" if name in ("rows", "s") else "left")
+    for heading in HEADINGS:
+        table.add_column(heading)
     for row in outcomes:
         asked = {True: "yes", False: "no", None: "-"}[row.as_asked]
         table.add_row(

@@ -16,7 +16,7 @@ class DemoPicture:
 
     Attributes:
         name: short, for messages.
-        file: in the `pictures` folder; beside it lies a mask `STEM-THING.png` for each edited thing.
+        file: in the `pictures` folder, beside a mask `STEM-THING.png` of each edited thing.
         prompt: describes it.
     """
 
