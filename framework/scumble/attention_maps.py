@@ -21,6 +21,7 @@ __all__ = ["RunMaps"]
 class RunMaps(Mapping[str, AttentionMap]):
     """Word -> map, averaged over steps, heads and the 16x16 sites of encoder and decoder.
 
+    The steps are those at which the picture was moved: a source that is not wanted may stop early.
     A word is looked up in the first target that has it, else in the source.
 
     Args:
@@ -28,7 +29,7 @@ class RunMaps(Mapping[str, AttentionMap]):
         run: the finished run.
         job: as it was planned.
         plans: the run's plans; maps are those after the edit.
-        levels: for each step, picture -> the latent it started from.
+        levels: for each step, picture -> the latent it started from, if it was up to date.
     """
 
     def __init__(
@@ -81,17 +82,22 @@ class RunMaps(Mapping[str, AttentionMap]):
         weights[0, list(prompt.tokens_of(word))] = 1
         sites = self._run.sites
         chosen = sites.select("cross", places=("down", "up"), strides=(sites.map_stride,))
-        every = np.ones(self._job.steps, dtype=bool)
-        asked = Plan((Read("map", Branch(picture), weights, chosen, every),), owner="maps")
+        # A source that nothing asks for any more stops moving, and has no map from there on.
+        known = np.array([picture in latents for latents in self._levels])
+        asked = Plan((Read("map", Branch(picture), weights, chosen, known),), owner="maps")
         edits = [
             Plan(tuple(c for c in plan.controls if not isinstance(c, Read | Watch)), plan.owner)
             for plan in self._plans
         ]
-        job = replace(self._job, wanted=frozenset())
+        # The latents are known, so nothing has to move.
+        still = np.ones(self._job.steps, dtype=bool)
+        job = replace(self._job, wanted=frozenset(), identity=still)
         sizes = self._session.info.sizes(self._run.latent)
         schedule = compile_plans([*edits, asked], job, sizes)
         total: Floats | None = None
         for step in schedule.steps:
+            if not step.reads:
+                continue
             latents = self._levels[step.index]
             ports = step_ports(self._session, self._run, step, latents)
             output = self._session.step(ports, "maps")
@@ -100,4 +106,4 @@ class RunMaps(Mapping[str, AttentionMap]):
             total = field if total is None else total + field
         assert total is not None
         require_finite(total, f"the attention map of {word!r}")
-        return total / len(schedule.steps)
+        return total / int(known.sum())

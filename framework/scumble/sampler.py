@@ -31,7 +31,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
-    """What sampling leaves behind.
+    """What sampling leaves behind; pictures that the planner no longer moved are left out.
 
     Attributes:
         latents: picture -> its final (channels, height, width) latent.
@@ -67,10 +67,11 @@ def sample(
         ControlError: a port was bound and had no effect.
     """
     latents = dict(start)
+    current = set(latents)
     levels: list[dict[int, Floats]] = []
     pinned = trajectory if trajectory is not None and trajectory.pinned else None
     for step in schedule.steps:
-        levels.append(dict(latents))
+        levels.append({picture: latents[picture] for picture in current})
         reads: dict[str, Floats] = {}
         if step.rows:
             output = session.step(step_ports(session, run, step, latents), step.variant)
@@ -80,6 +81,8 @@ def sample(
                 latents[picture] = run.scheduler.forward(latents[picture], noise, step.index)
             for slot in step.reads:
                 reads[slot.name] = output.reads[slot.stride][slot.row, slot.first : slot.last]
+        if not run.scheduler.is_identity(step.index):
+            current &= {*step.noise, *((SOURCE,) if pinned is not None else ())}
         if pinned is not None:
             latents[SOURCE] = pinned.latents[step.index + 1].astype(session.engine.dtype)
         latents = host.after_step(run, StepView(step.index, latents, reads))
@@ -87,7 +90,7 @@ def sample(
             require_finite(latent, f"the latent of picture {picture} after step {step.index}")
         if callback is not None:
             callback(Progress(step.index, run.steps, dict(latents)))
-    return Sampled(latents, tuple(levels))
+    return Sampled({picture: latents[picture] for picture in current}, tuple(levels))
 
 
 def guided(noise: Floats, unconditional: int | None, conditional: int, guidance: float) -> Floats:

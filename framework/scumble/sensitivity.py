@@ -79,13 +79,17 @@ def _distance(plain: StepOutput, changed: StepOutput) -> float:
 
 
 def _replay_moves(session: Session, base: Mapping[str, object]) -> float:
-    """Return how far a row moves when it routes from a recorded row that is not in the batch."""
-    row: dict[str, object] = {"record.row": np.zeros(1, dtype=np.int64)}
-    recorded = session.step({**base, **row}, "probe").recorded
+    """Return how far a row moves when what it routes from was recorded of another row."""
     one = {name: np.asarray(value)[1:] for name, value in base.items()}
     sizes = session.info.sizes(session.info.sites.native)
-    route = neutral("route", sizes, 1)["route"]
-    replay = {**one, **recorded, "source.text": np.asarray(base["text"])[:1]}
-    plain = session.step({**replay, "route": route}, "probe").noise
-    moved = session.step({**replay, "route": route + np.ones_like(route)}, "probe").noise
-    return float(np.abs(moved - plain).max() / np.abs(plain).max())
+    routed = neutral("route", sizes, 1)["route"] + 1  # all from the row beyond
+    text = np.asarray(base["text"])[:1]
+    noises: list[Floats] = []
+    for row in (0, 1):
+        asked = {**base, "record.row": np.array([row], dtype=np.int64)}
+        recorded = session.step(asked, "probe").recorded
+        if not recorded:
+            return 0.0
+        replay = {**one, **recorded, "source.text": text, "route": routed}
+        noises.append(session.step(replay, "probe").noise)
+    return float(np.abs(noises[1] - noises[0]).max() / np.abs(noises[0]).max())

@@ -201,7 +201,7 @@ class PromptToPrompt(Plugin):
             matrix = replace_matrix(source, target, compat_tail=compat)
             return matrix, np.zeros(len(matrix), dtype=bool)
         matrix = refine_matrix(source, target)
-        return matrix, ~matrix.any(axis=0)
+        return matrix, matrix.sum(axis=0) == 0
 
     def _on(self, run: RunView, target: int) -> Floats:
         """Return (steps, tokens): 1 where a target token takes the source's cross-attention."""

@@ -1,6 +1,7 @@
-"""The code blocks of the README, the guides and the tutorial run, in order.
+"""The code blocks of the README, the guides, the concepts and the tutorial run, in order.
 
-A page has one folder, with the demo pictures in it, and one namespace for its Python blocks.
+A page has one folder, with the demo's pictures and masks in it, and one namespace for its Python
+blocks.
 In a shell block `scumble ...` is run and `make ...` must name a target; other commands need the
 line `<!-- not run: reason -->` above the block.
 """
@@ -18,10 +19,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = sorted((ROOT / "benchmarks/scumble_bench/pictures").glob("*.png"))
+PICTURES = sorted((ROOT / "benchmarks/scumble_bench/pictures").glob("*.*"))
 PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("docs/guides/*.md")),
+    *sorted(ROOT.glob("docs/concepts/*.md")),
     *sorted(ROOT.glob("docs/tutorial/*.md")),
 ]
 SHELL = {"console", "bash", "shell", "sh"}
@@ -137,15 +139,14 @@ def run_page(page: str, name: str, scumble: Callable[[list[str]], None] = call_s
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as a reader would have it: the demo pictures, one of them named room.png."""
+    """A folder as a reader would have it: with the demo's pictures and masks in it."""
     for picture in PICTURES:
         shutil.copy(picture, tmp_path)
-    if PICTURES and not (tmp_path / "room.png").exists():
-        shutil.copy(PICTURES[0], tmp_path / "room.png")
     with contextlib.chdir(tmp_path):
         yield tmp_path
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_blocks_of_the_page_run(page: Path):

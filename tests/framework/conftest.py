@@ -62,3 +62,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     for name in set(sys.modules) - known:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def fake_engine(install: Install) -> None:
+    """Register the fake engine, as a distribution would."""
+    entries = {"scumble.engines": {"fake": "scumble.testing.fake_engine:FakeEngine"}}
+    install("fake-engines", entries)

@@ -23,7 +23,7 @@ def test_every_hook_is_marked_and_says_when_it_is_called():
     assert set(hooks) == {"scumble_plan", "scumble_after_step", "scumble_invert"}
     for hook in hooks.values():
         assert hasattr(hook, "scumble_spec")
-        assert "Called once" in inspect.getdoc(hook)
+        assert "Called once" in (inspect.getdoc(hook) or "")
         assert next(iter(inspect.signature(hook).parameters)) == "self"
         assert "run" in inspect.signature(hook).parameters
 

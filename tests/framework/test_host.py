@@ -112,9 +112,7 @@ class TestContract:
     @pytest.mark.parametrize(
         "shape", [(2, 4, 8, 8), (3, 4, 8, 4), (3, 1, 8, 8), (3, 4, 64), (), (3,)]
     )
-    def test_a_trajectory_has_a_level_more_than_steps(
-        self, run: RunView, shape: tuple[int, ...]
-    ):
+    def test_a_trajectory_has_a_level_more_than_steps(self, run: RunView, shape: tuple[int, ...]):
         with pytest.raises(PluginError, match=r"3 levels of \(4, 8, 8\)"):
             Host.of(odd=Says(Trajectory(np.zeros(shape), pinned=True))).invert(run)
 
@@ -165,7 +163,9 @@ class TestStrangers:
             raise error
 
         for call in every_hook(Host.of(odd=Says(fail)), run):
-            with pytest.raises(PluginError, match=f"'odd' of this program raised {cause}") as caught:
+            with pytest.raises(
+                PluginError, match=f"'odd' of this program raised {cause}"
+            ) as caught:
                 call()
             assert caught.value.__cause__ is error
 
@@ -179,14 +179,14 @@ class TestStrangers:
         )
         entries = {"scumble.plugins": {"odd": "odd_module:Edit"}}
         install("odd-package", entries, {"odd_module": source}, version="3.2")
-        with pytest.raises(PluginError, match="of odd-package 3.2 raised ZeroDivisionError in scu"):
+        with pytest.raises(PluginError, match=r"of odd-package 3.2 raised ZeroDivisionError in"):
             Host([("odd", {})]).plan(run)
 
     def test_its_own_refusals_pass(self, run: RunView):
         def refuse(*_: Any) -> None:
             raise OptionError("too much")
 
-        with pytest.raises(OptionError, match="^too much$"):
+        with pytest.raises(OptionError, match=r"^too much$"):
             Host.of(odd=Says(refuse)).plan(run)
 
     def test_interrupting_it_interrupts_the_program(self, run: RunView):
@@ -221,7 +221,7 @@ class TestStrangers:
         def change(run: RunView, step: StepView) -> None:
             step.latents[0][...] = 9
 
-        with pytest.raises(PluginError, match="'odd'.*read-only"):
+        with pytest.raises(PluginError, match=r"'odd'.*read-only"):
             Host.of(odd=Says(change)).after_step(run, STEP)
         assert (STEP.latents[0] == 0).all()
 
@@ -231,7 +231,7 @@ class TestStrangers:
         def change(run: RunView, step: StepView) -> None:
             step.reads["r"][...] = 9
 
-        with pytest.raises(PluginError, match="'odd'.*read-only"):
+        with pytest.raises(PluginError, match=r"'odd'.*read-only"):
             Host.of(odd=Says(change)).after_step(run, step)
 
     def test_replacing_what_it_is_given_is_seen_by_nobody(self, run: RunView):
@@ -242,4 +242,3 @@ class TestStrangers:
         latents = Host.of(odd=Says(replace), witness=witness).after_step(run, STEP)
         assert (latents[0] == 0).all()
         assert (witness.seen[0][1].latents[0] == 0).all()
-

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scumble.errors import ModelError
-from scumble.models import PARTS, find_checkpoint, read_json, registered_models
+from scumble.errors import ModelError, PluginError
+from scumble.models import PARTS, find_checkpoint, read_json
 from scumble.testing import fake_checkpoint
 
 Install = Any
@@ -35,7 +35,7 @@ def test_a_folder(folder: Path):
 
 
 def test_no_such_name(tmp_path: Path):
-    with pytest.raises(ModelError, match="no model 'nowhere'; registered: .*rooms"):
+    with pytest.raises(ModelError, match=r"no model 'nowhere'; registered: .*rooms"):
         find_checkpoint("nowhere")
     for name in (str(tmp_path / "gone"), "./gone", "a/b/c", "../a/b"):
         with pytest.raises(ModelError, match="no model"):
@@ -89,21 +89,26 @@ def test_read_json(tmp_path: Path):
 
 
 class TestRegistered:
-    def test_the_demo_is(self):
-        assert "rooms" in registered_models()
-
-    def test_a_distribution_brings_one(self, install: Install, folder: Path):
-        source = f"from pathlib import Path\nFOLDER = Path({str(folder)!r})"
+    @pytest.mark.parametrize("kind", ["", "Path"])
+    def test_a_distribution_brings_one(self, install: Install, folder: Path, kind: str):
+        source = f"from pathlib import Path\nFOLDER = {kind}({str(folder)!r})"
         install("my-model", {"scumble.models": {"mine": "my_model:FOLDER"}}, {"my_model": source})
         found = find_checkpoint("mine")
         assert (found.name, found.folder) == ("mine", folder)
 
     def test_two_of_a_name(self, install: Install):
-        source = "FOLDER = 1"
         for name in ("one", "two"):
-            install(f"{name}-model", {"scumble.models": {"m": f"{name}:FOLDER"}}, {name: source})
-        with pytest.raises(ModelError, match="two distributions bring a model named 'm'"):
-            registered_models()
+            install(name, {"scumble.models": {"m": f"{name}:FOLDER"}}, {name: "FOLDER = 1"})
+        with pytest.raises(PluginError, match=r"model 'm' is offered by .* 1\.0 and .* 1\.0"):
+            find_checkpoint("m")
+
+    def test_one_that_is_broken_leaves_the_others_alone(self, install: Install, folder: Path):
+        install("broken-model", {"scumble.models": {"broken": "gone_module:FOLDER"}})
+        find_checkpoint(folder)
+        with pytest.raises(ModelError, match=r"registered: broken, .*rooms"):
+            find_checkpoint("nowhere")
+        with pytest.raises(PluginError, match=r"model 'broken' of broken-model 1.0"):
+            find_checkpoint("broken")
 
 
 class TestHub:

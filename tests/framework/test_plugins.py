@@ -72,7 +72,7 @@ class TestListing:
         install("garbled", "no section\n[scumble.plugins]\nodd = ::::\n")
         assert "prompt_to_prompt" in list_entries()
         load_plugin("prompt_to_prompt", {})
-        with pytest.raises(PluginError, match="'odd' of garbled 1.0"):
+        with pytest.raises(PluginError, match=r"'odd' of garbled 1.0"):
             load_plugin("odd", {})
 
 
@@ -82,15 +82,15 @@ class TestLoading:
         _, plugin = load_plugin("mine", {"strength": 0.5})
         assert plugin.options.strength == 0.5
         assert set(options_of("mine").model_fields) == {"strength"}
-        with pytest.raises(OptionError, match="plugin 'mine'.*strength"):
+        with pytest.raises(OptionError, match=r"plugin 'mine'.*strength"):
             load_plugin("mine", {"strength": 2})
         with pytest.raises(OptionError, match="no option 'power'; it has: strength"):
             load_plugin("mine", {"power": 1})
 
     def test_an_unknown_name_lists_the_known_ones(self):
-        with pytest.raises(OptionError, match="no plugin 'nope'; installed: .*prompt_to_prompt"):
+        with pytest.raises(OptionError, match=r"no plugin 'nope'; installed: .*prompt_to_prompt"):
             load_plugin("nope", {})
-        with pytest.raises(OptionError, match="no engine 'nope'; installed: .*torch"):
+        with pytest.raises(OptionError, match=r"no engine 'nope'; installed: .*torch"):
             load_entry("scumble.engines", "nope", "engine")
         with pytest.raises(OptionError, match="no kind 'nope'; installed: none"):
             load_entry("scumble.nothing", "nope", "kind")

@@ -23,15 +23,13 @@ def ignoring(group: Group) -> type[FakeEngine]:
         def _step(self, ports: Mapping[str, object]) -> StepOutput:
             given: dict[str, Any] = dict(ports)
             rows = given["sample"].shape[0]
-            if group == "record":
-                output = super()._step(given)
-                recorded = {name: np.zeros_like(state) for name, state in output.recorded.items()}
-                return replace(output, recorded=recorded)
+            if "record.row" in given and group == "record":
+                given["record.row"] = np.zeros(1, np.int64)
             if group == "replay":
                 given = {name: x for name, x in given.items() if not name.startswith("source.")}
                 if "route" in given:
                     given["route"] = np.minimum(given["route"], rows - 1)
-            elif group in groups_of(given):
+            elif group != "record" and group in groups_of(given):
                 given |= neutral(group, self.info.sizes(given["sample"].shape[2:]), rows)
             output = super()._step(given)
             reads = output.reads
@@ -82,6 +80,15 @@ def test_a_group_that_was_not_bound_is_caught(tmp_path: Path, group: Group):
         require_effect(session, group)
 
 
+def test_an_engine_that_records_nothing_is_caught(tmp_path: Path):
+    class Forgetful(FakeEngine):
+        def _step(self, ports: Mapping[str, object]) -> StepOutput:
+            return replace(super()._step(ports), recorded={})
+
+    with pytest.raises(ControlError, match="the record ports"):
+        require_effect(fake_session(tmp_path, Forgetful), "record")
+
+
 @pytest.mark.parametrize("group", [g for g in CONTROL_GROUPS if g not in ("record", "replay")])
 def test_what_is_fed_fits_the_declaration_and_is_not_neutral(session: Session, group: Group):
     sizes = session.info.sizes((8, 8))
@@ -96,7 +103,7 @@ def test_what_is_fed_fits_the_declaration_and_is_not_neutral(session: Session, g
     assert any(not np.array_equal(ports[name], usual[name]) for name in ports)
 
 
-@pytest.mark.parametrize("group", ["plain", "replay"])
+@pytest.mark.parametrize("group", ["plain", "replay", "record"])
 def test_what_cannot_be_perturbed(session: Session, group: Group):
     with pytest.raises(Exception, match=group):
         perturbed(group, session.info.sizes((8, 8)))

@@ -53,7 +53,7 @@ def test_handles_are_passed_on_as_they_are(tmp_path: Path):
     given: dict[str, object] = {}
 
     class Looking(FakeEngine):
-        def _step(self, ports):  # noqa: ANN001
+        def _step(self, ports):
             given.update(ports)
             return super()._step({k: v for k, v in ports.items() if not k.startswith("source.")})
 

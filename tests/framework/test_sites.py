@@ -16,11 +16,13 @@ def table(*cells: tuple[Kind, Place, int], native: int = 64) -> SiteTable:
     return SiteTable(tuple(sites), (native, native))
 
 
+KINDS: tuple[Kind, ...] = ("cross", "self")
 # As in SD1.x, one block a level: 64x64, 32x32, 16x16 down, 8x8, and up again.
 LEVELS: tuple[tuple[Place, int], ...] = (
     ("down", 1), ("down", 2), ("down", 4), ("mid", 8), ("up", 4), ("up", 2), ("up", 1),
 )  # fmt: skip
-USUAL = table(*(("cross", *level) for level in LEVELS), *(("self", *level) for level in LEVELS))
+CELLS: list[tuple[Kind, Place, int]] = [(k, place, stride) for k in KINDS for place, stride in LEVELS]
+USUAL = table(*CELLS)
 
 
 def test_of_and_count_are_by_kind():

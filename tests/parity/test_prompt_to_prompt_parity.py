@@ -21,6 +21,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from scumble import Editor
+from scumble.arrays import Floats
 from scumble.hookspecs import RunView, StepView, Trajectory
 from scumble.host import Host
 from scumble.images import fit, load_picture
@@ -187,6 +188,9 @@ class Reference:
             for word, factor in given["reweight"].items():
                 self.equalizer[t, self._tokens(target, word)] = factor
         self.mappers = [self._mapper(target) for target in self.case.targets]
+        height, width = self.case.latent
+        self.cells = -(-height // 2) * -(-width // 2)
+        self.most = height * width if "self_32" in given["compat"] else self.cells
         self.self_steps = range(*(whole(s, steps) for s in bounds(given["self_window"])))
 
     def _tokens(self, prompt: str, words: str | Sequence[str]) -> list[int]:
@@ -212,8 +216,6 @@ class Reference:
         """Edit (rows, heads, queries, keys) of the conditional half, and store what was made."""
         if maps.shape[0] != 2 * self.pictures:  # an inversion, or the pass of the offsets
             return maps
-        height, width = self.case.latent
-        cells = -(-height // 2) * -(-width // 2)
         maps = maps.clone()
         half = maps[self.pictures :]
         if path.endswith("attn2"):
@@ -223,11 +225,10 @@ class Reference:
                 changed = changed * alpha + half[t + 1] * (1 - alpha)
                 self.moved = max(self.moved, float((changed - half[t + 1]).abs().max()))
                 half[t + 1] = changed
-            if maps.shape[2] == cells and not path.startswith("mid_block"):
+            if maps.shape[2] == self.cells and not path.startswith("mid_block"):
                 self._now.append(half.clone())
-        elif self.step in self.self_steps:
-            if maps.shape[2] <= cells or "self_32" in self.options["compat"]:
-                half[1:] = half[0]
+        elif self.step in self.self_steps and maps.shape[2] <= self.most:
+            half[1:] = half[0]
         return maps
 
     def between_steps(self) -> None:
@@ -612,7 +613,9 @@ VARIED: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", marked(VARIED, "mask", "ddim", "negative", "wide", "offset-0-blend"))
+@pytest.mark.parametrize(
+    "name", marked(VARIED, "mask", "ddim", "negative", "wide", "offset-0-blend")
+)
 def test_so_is_every_way_to_run_it(
     editor: Editor, unet: UNet2DConditionModel, name: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -669,9 +672,7 @@ PLANNED = {
 @pytest.mark.parametrize(
     "name", marked(PLANNED, "several-blend-direct", "windows-ddim", "offset-0", "unguided")
 )
-def test_the_planner_changes_no_result(
-    editor: Editor, name: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_planner_changes_no_result(editor: Editor, name: str, monkeypatch: pytest.MonkeyPatch):
     case = PLANNED[name]
     with_offset(editor.session, case.offset, monkeypatch)
     done: list[Finished] = [
@@ -754,13 +755,14 @@ def test_the_next_edit_of_a_picture_replays_its_source(editor: Editor, name: str
     assert schedule.row_count == 2 * len(case.targets) * case.steps - (len(case.targets) - 1)
     host = Host([("prompt_to_prompt", case.options)])
     host.plan(run)
-    latents = dict.fromkeys(range(len(case.targets) + 1), trajectory.latents[0])
+    noisiest: Floats = trajectory.latents[0]
+    latents = dict.fromkeys(range(len(case.targets) + 1), noisiest)
     for step in schedule.steps:
         ports = step_ports(session, run, step, latents)
         if step.replay:
             source = {
                 "sample": trajectory.latents[step.index][None],
-                "timestep": ports["timestep"][:1],
+                "timestep": np.asarray(ports["timestep"])[:1],
                 "text": session.embed(case.source)[None],
             }
             recording = {**source, "record.row": np.zeros(1, np.int64)}
@@ -795,7 +797,9 @@ def test_a_read_of_some_steps_runs_without_the_planner_too(editor: Editor):
     schedule = compile_plans(
         [*plans, extra], job, editor.session.info.sizes(run.latent), reduce=False
     )
-    latents = dict.fromkeys((0, 1), np.random.default_rng(0).standard_normal((4, 8, 8)))
+    latents: dict[int, Floats] = dict.fromkeys(
+        (0, 1), np.random.default_rng(0).standard_normal((4, 8, 8))
+    )
     read = [
         bool(editor.session.step(step_ports(editor.session, run, step, latents), "t").reads)
         for step in schedule.steps

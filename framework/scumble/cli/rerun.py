@@ -18,7 +18,7 @@ from scumble.images import load_picture
 from scumble.recipes import read_recipe, write_picture
 from scumble.rerun import rerun as do_again
 
-__all__ = ["rerun"]
+__all__ = ["compared", "rerun"]
 
 
 @grouped
@@ -42,7 +42,7 @@ def rerun(
         run = do_again(file, image=image, mask=mask, callback_on_step_end=work.step)
         after = np.asarray(run.images[result])
         write_picture(out, after, {**run.recipe, "result": result})
-    identical, verdict = _compared(before, after)
+    identical, verdict = compared(before, after)
     more: dict[str, Any] = {"identical": identical} if output.as_json else {"result": verdict}
     tell(output, run, work.seconds, [out], **more)
 
@@ -59,7 +59,7 @@ def _result(file: Path, recipe: Mapping[str, Any]) -> int:
     return result
 
 
-def _compared(before: Array, after: Array) -> tuple[bool, str]:
+def compared(before: Array, after: Array) -> tuple[bool, str]:
     """Return whether two pictures are equal, and a sentence that says so."""
     if before.shape != after.shape:
         return False, "not the same: the picture in FILE has another size"

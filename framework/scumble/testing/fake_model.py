@@ -96,12 +96,11 @@ def _vocabulary(words: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, s
     split = ByteLevel(add_prefix_space=False)
     for word in words:
         *first, last = split.pre_tokenize_str(word)[0][0]
-        parts = _merged([*first, f"{last}</w>"], ranks)
+        spelled = [*first, f"{last}</w>"]
         # Merges added here rank behind all others, so earlier words stay whole.
-        while len(parts) > 1:
+        while len(parts := _merged(spelled, ranks)) > 1:
             ranks[parts[0], parts[1]] = len(ranks)
-            parts[:2] = [parts[0] + parts[1]]
-            tokens.append(parts[0])
+            tokens.append(parts[0] + parts[1])
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, list(ranks)
 

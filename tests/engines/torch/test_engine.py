@@ -147,9 +147,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     assert TorchEngine().provenance["device"] == "cpu"
 
 
-def test_threads_are_set_when_a_model_is_loaded(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_threads_are_set_when_a_model_is_loaded(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     with TorchEngine(EngineSettings(device="cpu", threads=3)) as engine:
@@ -206,10 +204,10 @@ def test_a_step_leaves_nothing_behind(engines: Engines, base: Any):
     assert not np.array_equal(moved.noise, first.noise)
     with pytest.raises(PortError):
         engine.step({**ports, "route": route[:3]})
-    recorded = moved = engine.step({**ports, "record.row": np.zeros(1, np.int64)}).recorded
+    recorded = engine.step({**ports, "record.row": np.zeros(1, np.int64)}).recorded
+    some = dict(list(recorded.items())[1:])
     with pytest.raises(ControlError):
-        broken = dict(list(recorded.items())[1:])
-        engine.step({**ports, **broken, "source.text": ports["text"][:1]})
+        engine.step({**ports, **some, "source.text": ports["text"][:1]})
     again = engine.step(ports)
     assert np.array_equal(again.noise, first.noise)
     assert again.bound == frozenset()
@@ -246,9 +244,7 @@ def test_inputs_are_not_written_to(engines: Engines, base: Any):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_undeclared_ports_are_refused_by_name(
-    engines: Engines, base: Any, name: str, value: Any
-):
+def test_undeclared_ports_are_refused_by_name(engines: Engines, base: Any, name: str, value: Any):
     with pytest.raises(PortError) as error:
         engines("fp32").step({**base(2), name: value})
     text = str(error.value)
@@ -270,7 +266,7 @@ def test_replaced_processors_are_noticed(engine: TorchEngine, base: Any):
 def test_one_replaced_processor_is_noticed(engine: TorchEngine, base: Any):
     unet = cast("UNet2DConditionModel", engine._unet)
     last = [module for module in unet.modules() if isinstance(module, Attention)][-1]
-    last.set_processor(AttnProcessor2_0())
+    cast("Any", last).set_processor(AttnProcessor2_0())
     with pytest.raises(ControlError, match="13 of 14"):
         engine.step(base(2))
 

@@ -54,12 +54,16 @@ def on_meta(config: dict[str, Any]) -> UNet2DConditionModel:
 
 
 def by_block(table: SiteTable, kind: Any) -> list[tuple[str, int, int, int]]:
-    """Runs of sites in one transformer: (its path, stride, heads, width of a head)."""
-    found: list[tuple[str, int, int, int]] = []
-    for path, sites in groupby(table.of(kind), lambda s: s.path.split(".transformer_blocks")[0]):
-        for site in sites:
-            found.append((path, site.stride, site.heads, site.channels // site.heads))
-    return found
+    """Of each site: (path of its transformer, stride, heads, width of a head)."""
+    return [
+        (
+            site.path.split(".transformer_blocks")[0],
+            site.stride,
+            site.heads,
+            site.channels // site.heads,
+        )
+        for site in table.of(kind)
+    ]
 
 
 def attentions(place: str, count: int) -> list[str]:
@@ -181,6 +185,10 @@ def test_a_unet_with_a_block_too_many_is_refused(plain: Callable[..., UNet2DCond
 
 
 def test_a_unet_without_text_is_refused():
-    config = {**SD15, "down_block_types": ("DownBlock2D",) * 4, "up_block_types": ("UpBlock2D",) * 4}
+    config = {
+        **SD15,
+        "down_block_types": ("DownBlock2D",) * 4,
+        "up_block_types": ("UpBlock2D",) * 4,
+    }
     with pytest.raises(ModelError, match="no cross-attention"):
         sites_of(on_meta({**config, "mid_block_type": "UNetMidBlock2D"}))

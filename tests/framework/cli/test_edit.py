@@ -1,0 +1,165 @@
+"""Edits on a tiny random model: what is written, what is said, and what fails on the way."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scumble.recipes import read_recipe
+
+pytestmark = pytest.mark.thorough
+
+CATS = ("--source", "a red cat", "--target", "a blue cat")
+
+PLUGINS = '''
+import numpy as np
+import scumble
+
+class Raises(scumble.Plugin):
+    """Raise."""
+
+    @scumble.hookimpl
+    def scumble_plan(self, run):
+        print("noise")
+        raise RuntimeError("no luck\\nat all")
+
+class NotANumber(scumble.Plugin):
+    """Break the latents."""
+
+    @scumble.hookimpl
+    def scumble_after_step(self, run, step):
+        return {1: step.latents[1] * np.nan}
+'''
+
+
+@pytest.fixture
+def strangers(distribution: Any) -> None:
+    distribution(
+        "scumble-strangers",
+        {"edit_strangers": PLUGINS},
+        {
+            "scumble.plugins": {
+                "raises": "edit_strangers:Raises",
+                "nan": "edit_strangers:NotANumber",
+            }
+        },
+    )
+
+
+def test_a_picture(scumble: Any, room: Path, out: Path, fast: list[str]):
+    done = scumble(
+        "edit", room, *CATS, "--target", "a red dog", "--out", out / "out.png", *fast,
+        "--set", "blend_words=cat,dog", "--set", "mode=replace", "--seed", 3,
+        "--strip", out / "strip.png",
+        "--map", "blue", "--map-out", out / "blue.png", "--map", "red", "--map-out", out / "r.png",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "note: Fitted from 160x120" in done.err
+    assert done.err.count("\n") == 1
+    lines = done.out.splitlines()
+    assert lines[:2] == [f"wrote    {out / 'out.png'}", f"wrote    {out / 'out-2.png'}"]
+    assert lines[-2].startswith("rows     ")
+    assert lines[-1].startswith("seconds  ")
+    names = ["blue.png", "out-2.png", "out.png", "r.png", "strip.png"]
+    assert sorted(os.listdir(out)) == names
+    images = {name: Image.open(out / name) for name in names}
+    side = images["out.png"].size
+    assert all(images[name].size == side for name in names[:-1])
+    assert images["strip.png"].width > 3 * side[0]
+    recipe = read_recipe(out / "out-2.png")
+    assert recipe["result"] == 1
+    assert recipe["request"]["options"] == {"blend_words": ["cat", "dog"], "mode": "replace"}
+    assert recipe["request"]["seed"] == 3
+    assert recipe["sources"]["image"]["path"] == str(room)
+
+
+def test_a_generated_source_as_json(scumble: Any, out: Path, fast: list[str]):
+    done = scumble(
+        "edit", *CATS, "--out", out / "out.png", *fast, "--json", "--guidance", 2,
+        "--map", "red", "--map-out", out / "red.png",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert told["images"] == [str(out / "out.png")]
+    assert told["maps"] == {"red": str(out / "red.png")}
+    assert told["strip"] is None
+    assert told["row_count"] == sum(told["rows"].values())
+    assert set(told["timings"]) >= {"sampling", "decode"}
+    assert told["recipe"]["request"]["guidance"] == 2
+    assert {**told["recipe"], "result": 0, "recipe": 1} == read_recipe(out / "out.png")
+
+
+def test_a_mask(scumble: Any, room: Path, out: Path, fast: list[str]):
+    bits = np.zeros((120, 160), np.uint8)
+    bits[30:90, 40:120] = 255
+    Image.fromarray(bits).save(room.parent / "mask.png")
+    arguments = ["edit", room, *CATS, "--out", out / "out.png", *fast, "--quiet"]
+    done = scumble(*arguments, "--mask", room.parent / "mask.png")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert set(read_recipe(out / "out.png")["sources"]) == {"image", "mask"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "because"),
+    [
+        (("--set", "blend_words=unicorn"), "unicorn"),
+        (
+            ("--set", "mode=replace", "--target", "a fluffy blue cat"),
+            "two prompts of as many words",
+        ),
+        (("--size", "100x100"), "multiples of"),
+        (("--method", "raises"), "raised RuntimeError in scumble_plan: no luck at all"),
+        (("--method", "nan"), "1024 values that are not finite"),
+    ],
+)
+@pytest.mark.usefixtures("strangers")
+def test_what_fails_in_the_run_writes_nothing(
+    scumble: Any, room: Path, out: Path, fast: list[str], flags: tuple[str, ...], because: str
+):
+    done = scumble("edit", room, *CATS, "--out", out / "out.png", *fast, *flags)
+    sentence = done.err.removeprefix("noise\n")
+    assert (done.code, done.out, sentence.count("\n")) == (2, "", 1)
+    assert sentence.startswith("scumble: ")
+    assert because in sentence
+    assert os.listdir(out) == []
+
+
+def test_nan_is_never_a_black_picture(
+    scumble: Any, room: Path, out: Path, fast: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    from dataclasses import replace
+
+    from scumble_engines.torch import TorchEngine
+
+    step = TorchEngine._step
+
+    def broken(self: Any, ports: Any) -> Any:
+        output = step(self, ports)
+        return replace(output, noise=output.noise * np.nan)
+
+    monkeypatch.setattr(TorchEngine, "_step", broken)
+    flags = [*fast, "--strip", out / "strip.png"]
+    for image, because in (([room], "not finite"), ([], "")):
+        done = scumble("edit", *image, *CATS, "--out", out / "out.png", *flags)
+        done.refused(because)
+        assert os.listdir(out) == []
+
+
+def test_results_are_taken_back_if_the_strip_cannot_be_written(
+    scumble: Any, out: Path, fast: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    replace = os.replace
+
+    def full(part: Path, path: Path) -> None:
+        if Path(path).name == "strip.png":
+            raise OSError(28, "No space left on device")
+        replace(part, path)
+
+    monkeypatch.setattr(os, "replace", full)
+    flags = ["--strip", out / "strip.png", *fast]
+    scumble("edit", *CATS, "--out", out / "out.png", *flags).refused("No space left on device")
+    assert os.listdir(out) == []

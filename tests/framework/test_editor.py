@@ -1,0 +1,179 @@
+"""The front door, on the fake engine and with the built-in methods."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scumble.editor import Editor
+from scumble.errors import EngineError, ImageError, ModelError, OptionError, PromptError
+from scumble.sampler import Progress
+from scumble.testing import fake_checkpoint
+
+WORDS = {"source": "a red cat", "target": "a blue cat", "steps": 3}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return fake_checkpoint(tmp_path / "model").folder
+
+
+@pytest.fixture
+def editor(folder: Path, fake_engine: None) -> Iterator[Editor]:
+    with Editor.load(folder, engine="fake") as editor:
+        yield editor
+
+
+class TestLoad:
+    def test_what_is_not_there(self, folder: Path, tmp_path: Path, fake_engine: None):
+        with pytest.raises(ModelError, match="no model"):
+            Editor.load(tmp_path / "gone", engine="fake")
+        with pytest.raises(OptionError, match=r"no engine 'warp'; installed: .*fake.*torch"):
+            Editor.load(folder, engine="warp")
+        with pytest.raises(OptionError, match=r"Editor.load has no option 'speed'"):
+            Editor.load(folder, engine="fake", speed=3)
+        with pytest.raises(OptionError, match=r"Editor.load: device"):
+            Editor.load(folder, engine="fake", device="abacus")
+
+    def test_what_is_no_engine(self, folder: Path, install: Any):
+        install("odd", {"scumble.engines": {"odd": "collections:OrderedDict"}})
+        with pytest.raises(EngineError, match=r"'odd' of odd 1.0 is no scumble.Engine"):
+            Editor.load(folder, engine="odd")
+
+    def test_settings_reach_the_engine(self, folder: Path, fake_engine: None):
+        with Editor.load(folder, engine="fake", precision="fp64", threads=1) as editor:
+            assert editor.session.engine.settings.precision == "fp64"
+            assert editor.session.engine.settings.threads == 1
+
+    def test_it_closes(self, editor: Editor):
+        run = editor.generate("a red cat", steps=2)
+        editor.close()
+        with pytest.raises(EngineError, match="no model"):
+            run.maps["cat"]
+
+
+class TestGenerate:
+    def test_a_picture(self, editor: Editor):
+        told: list[Progress] = []
+        run = editor.generate("a red cat", steps=3, seed=4, callback_on_step_end=told.append)
+        assert run.image.size == (64, 64)
+        assert run.rows == {"plain": 6}
+        assert run.row_count == 6
+        assert [progress.step for progress in told] == [0, 1, 2]
+        assert run.recipe["operation"] == "generate"
+        assert run.recipe["request"]["seed"] == 4
+        assert run.provenance["engine"] == "fake"
+        assert run.maps["cat"].side == "source"
+
+    @pytest.mark.parametrize("prompt", ["", "  \n"])
+    def test_an_empty_prompt(self, editor: Editor, prompt: str):
+        with pytest.raises(PromptError, match="the prompt is empty"):
+            editor.generate(prompt)
+
+    def test_a_very_long_prompt(self, editor: Editor):
+        run = editor.generate("a red cat " * 20, steps=1)
+        assert len(run.notes) == 1
+        with pytest.raises(PromptError, match="1000000 characters"):
+            editor.generate("a" * 10**6)
+
+    def test_an_unknown_setting(self, editor: Editor):
+        with pytest.raises(OptionError, match="generate has no option 'step'; it has: steps"):
+            editor.generate("a cat", step=3)
+
+
+class TestEdit:
+    def test_a_picture(self, editor: Editor, picture: Any):
+        run = editor.edit(picture, **WORDS)
+        assert len(run.images) == 1
+        np.testing.assert_array_equal(np.asarray(run.source), picture)
+        assert not np.array_equal(np.asarray(run.image), picture)
+        assert run.rows["inversion"] == 3
+        assert run.trajectory is not None
+        assert run.recipe["sources"]["image"]["path"] is None
+        assert run.provenance["plugins"]["prompt_to_prompt"].startswith("scumble ")
+
+    def test_a_generated_picture(self, editor: Editor):
+        run = editor.edit(**WORDS)
+        assert run.trajectory is None
+        assert np.asarray(run.source).shape == (64, 64, 3)
+        same = editor.generate("a red cat", steps=3)
+        np.testing.assert_array_equal(np.asarray(run.source), np.asarray(same.image))
+
+    def test_several_targets(self, editor: Editor, picture: Any):
+        run = editor.edit(picture, source="a red cat", target=["a blue cat", "a red dog"], steps=3)
+        assert len(run.images) == 2
+        alone = editor.edit(picture, source="a red cat", target="a red dog", steps=3)
+        np.testing.assert_array_equal(np.asarray(run.images[1]), np.asarray(alone.image))
+
+    def test_a_mask_keeps_what_is_black(self, editor: Editor, picture: Any):
+        mask = np.zeros((64, 64), dtype=bool)
+        mask[:, :32] = True
+        run = editor.edit(picture, mask=mask, options={"cross_window": 0.2}, **WORDS)
+        kept = np.asarray(run.image)[:, 32:].astype(int) - picture[:, 32:]
+        changed = np.asarray(run.image)[:, :32].astype(int) - picture[:, :32]
+        assert np.abs(kept).max() <= 1
+        assert np.abs(changed).max() > 1
+        assert set(run.recipe["sources"]) == {"image", "mask"}
+
+    def test_another_shape_is_fitted_with_a_note(self, editor: Editor, picture: Any):
+        run = editor.edit(picture[:, :48], **WORDS)
+        assert run.image.size == (64, 64)
+        assert any("Fitted from 48x64 to 64x64" in note for note in run.notes)
+
+    def test_a_mask_of_another_size(self, editor: Editor, picture: Any):
+        with pytest.raises(ImageError, match="mask"):
+            editor.edit(picture, mask=np.ones((8, 8), dtype=bool), **WORDS)
+
+    def test_a_mask_without_a_picture(self, editor: Editor):
+        with pytest.raises(OptionError, match="a mask needs a picture"):
+            editor.edit(mask=np.ones((64, 64), dtype=bool), **WORDS)
+
+    @pytest.mark.parametrize(
+        ("changed", "error", "message"),
+        [
+            ({"method": "nope"}, OptionError, "no plugin 'nope'"),
+            ({"inversion": "nope"}, OptionError, "no plugin 'nope'"),
+            ({"options": {"windw": 1}}, OptionError, "no option 'windw'"),
+            ({"inversion_options": {"convention": "x"}}, OptionError, "convention"),
+            ({"source": " "}, PromptError, "empty"),
+            ({"target": ["a cat", ""]}, PromptError, "empty"),
+            ({"target": []}, OptionError, "targets"),
+            ({"options": {"reweight": {"tree": 2}}}, PromptError, "tree"),
+            ({"options": {"mode": "replace"}, "target": "a cat"}, PromptError, "as many words"),
+            ({"size": (60, 64)}, OptionError, "multiples of 8"),
+        ],
+    )
+    def test_what_cannot_be_used(
+        self, editor: Editor, picture: Any, changed: dict[str, Any], error: Any, message: str
+    ):
+        with pytest.raises(error, match=message):
+            editor.edit(picture, **(WORDS | changed))
+
+    def test_a_missing_file(self, editor: Editor, tmp_path: Path):
+        with pytest.raises(ImageError, match=r"gone\.png"):
+            editor.edit(tmp_path / "gone.png", **WORDS)
+
+
+class TestInvert:
+    def test_the_way_there_and_back(self, editor: Editor, picture: Any):
+        run = editor.invert(picture, "a red cat", steps=4)
+        assert run.trajectory is not None
+        assert run.trajectory.latents.shape == (5, 4, 8, 8)
+        assert run.rows == {"inversion": 4, "plain": 4}
+        assert run.recipe["operation"] == "invert"
+
+    def test_direct_inversion_returns_the_picture(self, editor: Editor, picture: Any):
+        run = editor.invert(Image.fromarray(picture), "a red cat", steps=4, inversion="direct")
+        assert np.abs(np.asarray(run.image).astype(int) - picture).max() <= 1
+        assert run.rows == {"inversion": 4}
+
+    def test_a_plugin_that_does_not_invert(self, editor: Editor, picture: Any):
+        with pytest.raises(Exception, match="none of prompt_to_prompt can invert"):
+            editor.invert(picture, "a red cat", inversion="prompt_to_prompt")
+
+    def test_an_empty_prompt(self, editor: Editor, picture: Any):
+        with pytest.raises(PromptError, match="empty"):
+            editor.invert(picture, "")

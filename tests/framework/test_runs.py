@@ -1,0 +1,87 @@
+"""What a user gets back, and how it is saved."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scumble.attention_maps import RunMaps
+from scumble.errors import OptionError
+from scumble.pipeline import Finished
+from scumble.recipes import read_recipe
+from scumble.runs import Run
+
+PIXELS = {
+    picture: np.random.default_rng(picture).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    for picture in range(3)
+}
+MAPS: Any = object.__new__(RunMaps)
+
+
+def run(*pictures: int, given: Any = None) -> Run:
+    pixels = {picture: PIXELS[picture] for picture in pictures}
+    finished = Finished(pixels, {}, MAPS, {"inversion": 5, "mix": 7}, None)
+    recipe = {"operation": "edit", "provenance": {"engine": "fake"}}
+    return Run(finished, recipe, {"sampling": 1.5}, given, ("A note.",))
+
+
+def same(image: Image.Image, pixels: np.ndarray) -> bool:
+    return np.array_equal(np.asarray(image), pixels)
+
+
+def test_images_are_the_targets():
+    edited = run(0, 1, 2)
+    assert len(edited.images) == 2
+    assert same(edited.image, PIXELS[1])
+    assert same(edited.images[1], PIXELS[2])
+    assert same(edited.source, PIXELS[0])
+
+
+def test_a_run_without_targets_has_one_image():
+    assert same(run(0).image, PIXELS[0])
+    assert len(run(0).images) == 1
+
+
+def test_the_source_is_what_was_given():
+    assert same(run(1, given=PIXELS[2]).source, PIXELS[2])
+
+
+def test_what_it_knows():
+    edited = run(0, 1)
+    assert edited.row_count == 12
+    assert edited.provenance == {"engine": "fake"}
+    assert edited.notes == ("A note.",)
+    assert edited.timings == {"sampling": 1.5}
+    assert edited.maps is MAPS
+    assert edited.trajectory is None
+
+
+def test_one_image_is_saved_as_named(tmp_path: Path):
+    path = tmp_path / "out.png"
+    assert run(0, 1).save(path) == (path,)
+    assert same(Image.open(path), PIXELS[1])
+    assert read_recipe(path)["result"] == 0
+    assert read_recipe(path)["operation"] == "edit"
+
+
+def test_further_ones_are_numbered(tmp_path: Path):
+    paths = run(0, 1, 2).save(str(tmp_path / "out.png"))
+    assert [path.name for path in paths] == ["out.png", "out-2.png"]
+    assert read_recipe(paths[1])["result"] == 1
+    assert same(Image.open(paths[1]), PIXELS[2])
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "missing/out.png"])
+def test_what_cannot_be_written(tmp_path: Path, name: str):
+    with pytest.raises(OptionError):
+        run(0, 1).save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_or_none(tmp_path: Path):
+    (tmp_path / "out-2.png").mkdir()
+    with pytest.raises(OptionError, match=r"out-2\.png"):
+        run(0, 1, 2).save(tmp_path / "out.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["out-2.png"]
