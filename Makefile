@@ -6,11 +6,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 WORKERS ?= 2
+MINUTES ?= 60
 PYTEST := $(RUN) pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check lint types imports fast test test-slow quality train fix clean
+.PHONY: help demo check lint types imports fast test test-slow docs quality train fix clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,11 +40,15 @@ test: .venv/.dev ## every test but the slow ones, with branch coverage
 test-slow: .venv/.dev ## kill, race, fresh-venv and long parity tests
 	$(PYTEST) -m slow
 
+docs: .venv/.dev ## write the reference pages anew, from the code
+	$(BIN)/python docs/generate.py
+
 quality: .venv/.dev ## measure the demo checkpoint against its gates
 	$(RUN) scumble_bench.rooms.quality
 
-train: .venv/.dev ## train the demo checkpoint from scratch
-	$(RUN) scumble_bench.rooms.train
+train: .venv/.dev ## train the demo checkpoint for MINUTES (60), or go on with .train/
+	$(RUN) scumble_bench.rooms.train --out benchmarks/scumble_bench/rooms/checkpoint \
+	  --work .train --minutes $(MINUTES) $(if $(wildcard .train/state.json),--resume)
 
 fix: .venv/.dev ## let ruff repair what it can
 	$(RUN) ruff check --fix

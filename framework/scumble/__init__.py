@@ -4,7 +4,7 @@ An edit is data: plugins return plans, the planner compiles them into port value
 carries them out. Everything a user or a plugin needs is exported here.
 """
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ from scumble.grids import above_share_of_maximum, dilate, resize_nearest
 from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
 from scumble.inversion import InversionOptions, ddim_trajectory
 from scumble.maps import AttentionMap
-from scumble.options import Options
+from scumble.options import Options, Words
 from scumble.plans import (
     Branch,
     Control,
@@ -52,7 +52,7 @@ from scumble.schedulers import Convention
 from scumble.sites import Site, SiteTable
 from scumble.words import Prompt, Word
 
-__version__ = version("scumble")
+__version__ = _version("scumble")
 
 __all__ = [
     "Array",
@@ -101,6 +101,7 @@ __all__ = [
     "UnsupportedError",
     "Watch",
     "Word",
+    "Words",
     "__version__",
     "above_share_of_maximum",
     "ddim_trajectory",

@@ -19,7 +19,7 @@ from scumble.masks import Mask, read_mask
 from scumble.models import find_checkpoint
 from scumble.options import check_options
 from scumble.pipeline import Pipeline
-from scumble.plugins import load_entry
+from scumble.plugins import Plugin, load_entry
 from scumble.requests import (
     EditRequest,
     EngineRequest,
@@ -30,7 +30,7 @@ from scumble.runs import Run
 from scumble.sampler import Progress
 from scumble.session import Session
 
-__all__ = ["Editor", "PictureLike"]
+__all__ = ["Editor", "PictureLike", "require_text"]
 
 PictureLike: TypeAlias = str | Path | Image.Image | Array
 Callback: TypeAlias = Callable[[Progress], None]
@@ -106,7 +106,7 @@ class Editor:
             settings: further fields of `GenerateRequest`: steps, guidance, negative, seed, size.
         """
         request = check_options(GenerateRequest, {"prompt": prompt, **settings}, "generate")
-        _require_text(request.prompt, "prompt")
+        require_text(request.prompt, "prompt")
         pipeline = Pipeline(
             self._session,
             request,
@@ -124,6 +124,7 @@ class Editor:
         source: str,
         target: str | Sequence[str],
         mask: PictureLike | None = None,
+        method: str | Plugin = "prompt_to_prompt",
         callback_on_step_end: Callback | None = None,
         **settings: Any,
     ) -> Run:
@@ -134,9 +135,11 @@ class Editor:
             source: describes the picture as it is.
             target: describes what it is to become; several make several pictures.
             mask: of the picture's size, white where it may change.
+            method: an installed plugin's name; or a plugin object, to try one that is not
+                installed (its options are its own, and `rerun` cannot repeat it).
             callback_on_step_end: told of each step.
-            settings: further fields of `EditRequest`: method, options, inversion,
-                inversion_options, steps, guidance, negative, seed, size, fit.
+            settings: further fields of `EditRequest`: options, inversion, inversion_options,
+                steps, guidance, negative, seed, size, fit.
 
         Raises:
             ImageError, PromptError, OptionError: something given cannot be used.
@@ -144,11 +147,17 @@ class Editor:
             PluginError, ControlError, NumericalError: the run failed, and says why.
         """
         targets = [target] if isinstance(target, str) else list(target)
-        given = {"source": source, "targets": targets, **settings}
+        named = method if isinstance(method, str) else type(method).__name__
+        given = {"source": source, "targets": targets, "method": named, **settings}
         request = check_options(EditRequest, given, "edit")
         for text in (request.source, *request.targets):
-            _require_text(text, "prompt")
-        host = Host([(request.method, request.options)])
+            require_text(text, "prompt")
+        if isinstance(method, Plugin):
+            if request.options:
+                raise OptionError("options are given to a plugin object when it is made.")
+            host = Host.of(**{named: method})
+        else:
+            host = Host([(request.method, request.options)])
         inversion = None
         if image is not None:
             inversion = Host([(request.inversion, request.inversion_options)])
@@ -184,7 +193,7 @@ class Editor:
                 guidance, negative, seed, size, fit.
         """
         request = check_options(InvertRequest, {"source": source, **settings}, "invert")
-        _require_text(request.source, "prompt")
+        require_text(request.source, "prompt")
         pipeline = Pipeline(
             self._session,
             request,
@@ -252,6 +261,7 @@ class Editor:
         }
 
 
-def _require_text(prompt: str, what: str) -> None:
+def require_text(prompt: str, what: str) -> None:
+    """Raise PromptError if a prompt says nothing."""
     if not prompt.strip():
         raise PromptError(f"the {what} is empty; say what is to be seen.")

@@ -92,7 +92,7 @@ class Hooks:
     def scumble_plan(self, run: RunView) -> Plan | None:
         """Return the edit as data.
 
-        Called once a run, after inversion and before the first step. None changes nothing.
+        Called once a run, before inversion and the first step. None changes nothing.
         """
 
     @hookspec

@@ -1,19 +1,29 @@
 """The base of every user-facing request and option: frozen, checked, unknown keys refused."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from scumble.errors import OptionError
 
-__all__ = ["Options", "check_options"]
+__all__ = ["Options", "Words", "check_options"]
+
+
+def _listed(given: object) -> object:
+    return (given,) if isinstance(given, str) else given
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Words or phrases of a prompt; one alone may be given as plain text."""
 
 
 class Options(BaseModel):
     """Base of a plugin's options and of every request; its JSON schema is `model_json_schema()`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 Model = TypeVar("Model", bound=Options)

@@ -107,6 +107,9 @@ class Pipeline:
             run = self._view()
             for text in (*self.prompts, self.request.negative):
                 session.embed(text)
+        with self.watch.stage("planning"):
+            # Before the inversion, so that a word that is not there costs no row.
+            plans = self.host.plan(run)
         trajectory: Trajectory | None = None
         if self.picture is not None and self.inversion is not None:
             with self.watch.stage("inversion"):
@@ -114,7 +117,6 @@ class Pipeline:
             session.rows["inversion"] = session.rows.pop("plain", 0)
         job = self._job(run.scheduler, trajectory)
         with self.watch.stage("planning"):
-            plans = self.host.plan(run)
             schedule = compile_plans(plans, job, session.info.sizes(run.latent), reduce=self.reduce)
             self._require_engine(plans, schedule)
         with self.watch.stage("probe"):

@@ -29,9 +29,10 @@ class Plugin:
     """
 
     options_type: ClassVar[type[Options]] = NoOptions
+    options: Any
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, options: Any = None) -> None:
+        self.options = self.options_type() if options is None else options
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ def load_entry(group: str, name: str, kind: str) -> tuple[Listed, Any]:
     (listed,) = installed[name]
     try:
         return listed, listed.entry.load()
+    except ModuleNotFoundError as error:
+        raise PluginError(
+            f"{kind} {name!r} of {listed.origin} needs {error.name!r}, which is not installed; "
+            f"{kind}s of Scumble itself come with: pip install 'scumble[{name}]'."
+        ) from error
     # A stranger's module can raise anything at import, sys.exit among it; it must not end ours.
     except (Exception, SystemExit) as error:
         raise PluginError(

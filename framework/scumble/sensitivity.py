@@ -6,7 +6,7 @@ import numpy as np
 
 from scumble.arrays import Array, Floats
 from scumble.engine import StepOutput
-from scumble.errors import ControlError
+from scumble.errors import ControlError, NumericalError
 from scumble.ports import Group, PortSizes, neutral
 from scumble.session import Session
 
@@ -65,6 +65,11 @@ def require_effect(session: Session, group: Group) -> None:
             moved = float(np.ptp(field)) / max(float(np.abs(field).max()), 1e-30)
         else:
             moved = _distance(session.step(base, "probe"), changed)
+    if np.isnan(moved):
+        raise NumericalError(
+            f"the UNet of model {session.checkpoint.name!r} gives NaN on random inputs with the "
+            f"{group} ports; load it with precision fp32, or check its weights."
+        )
     if not moved > LEAST:
         raise ControlError(
             f"the {group} ports of engine {session.engine.name!r} have no effect on model "

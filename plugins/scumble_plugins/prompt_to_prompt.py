@@ -32,6 +32,7 @@ from scumble import (
     RunView,
     StepView,
     Watch,
+    Words,
     above_share_of_maximum,
     dilate,
     hookimpl,
@@ -44,6 +45,7 @@ from scumble import (
 Share = Annotated[float, Field(ge=0, le=1)]
 Window = Share | tuple[Share, Share]
 SOURCE = Branch(0)
+CROSS_WINDOW = 0.8
 
 
 class PromptToPromptOptions(Options):
@@ -69,12 +71,12 @@ class PromptToPromptOptions(Options):
     """
 
     mode: Literal["auto", "replace", "refine"] = "auto"
-    cross_window: Window | dict[str, Window] = 0.8
+    cross_window: Window | dict[str, Window] = CROSS_WINDOW
     self_window: Window = 0.4
     self_stride: Annotated[int, Field(ge=1)] | None = None
     reweight: dict[str, float] = Field(default_factory=dict)
-    blend_words: tuple[str, ...] = ()
-    subtract_words: tuple[str, ...] = ()
+    blend_words: Words = ()
+    subtract_words: Words = ()
     blend_threshold: Share = 0.3
     subtract_threshold: Share = 0.3
     blend_start: Share = 0.2
@@ -130,12 +132,12 @@ def pair(base: Floats, new: Bools, on: Floats, factor: Floats) -> tuple[Floats, 
 
 
 class PromptToPrompt(Plugin):
-    """The plugin: options in, one plan out; LocalBlend after each step."""
+    """Prompt-to-Prompt: swap, add and re-weight words, keep the layout, blend locally."""
 
     options_type = PromptToPromptOptions
     options: PromptToPromptOptions
 
-    def __init__(self, options: PromptToPromptOptions) -> None:
+    def __init__(self, options: PromptToPromptOptions | None = None) -> None:
         super().__init__(options)
         self._seen: dict[int, Floats] = {}
 
@@ -145,6 +147,7 @@ class PromptToPrompt(Plugin):
         if not run.targets:
             raise OptionError("prompt_to_prompt needs a target prompt.")
         factors = self._factors(run)
+        self._require_reweighting(run)
         controls: list[Control] = []
         for index, target in enumerate(run.targets):
             branch = Branch(index + 1)
@@ -185,6 +188,16 @@ class PromptToPrompt(Plugin):
                 mine[mask > 0] = factor
         return factors
 
+    def _require_reweighting(self, run: RunView) -> None:
+        """Raise OptionError for a factor that no step would apply."""
+        for word in self.options.reweight:
+            masks = columns(run.targets, word)
+            if not any((self._on(run, i) * mask).any() for i, mask in enumerate(masks)):
+                raise OptionError(
+                    f"reweight has {word!r}, whose cross_window is empty at {run.steps} steps, so "
+                    "its factor would do nothing; widen the window."
+                )
+
     def _mix(self, run: RunView, branch: Branch, target: Prompt, factor: Floats) -> Mix:
         base, new = self._base(run.source, target)
         on = self._on(run, branch.picture - 1)
@@ -208,7 +221,7 @@ class PromptToPrompt(Plugin):
         given = self.options.cross_window
         by_word = dict(given) if isinstance(given, dict) else {"default": given}
         counted = run.steps + 1 if "extra_step" in self.options.compat else run.steps
-        default = window(run.steps, by_word.pop("default", 1.0), counted)
+        default = window(run.steps, by_word.pop("default", CROSS_WINDOW), counted)
         on = np.repeat(default[:, None].astype(float), len(run.targets[target].ids), axis=1)
         for word, bounds in by_word.items():
             mask = columns(run.targets, word)[target]

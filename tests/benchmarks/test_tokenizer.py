@@ -2,6 +2,7 @@ import random
 from pathlib import Path
 
 import pytest
+import transformers
 
 from scumble_bench.rooms import dataset, world
 from scumble_bench.rooms.tokenizer import (
@@ -12,8 +13,6 @@ from scumble_bench.rooms.tokenizer import (
     intended_pieces,
     save_tokenizer,
 )
-
-transformers = pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")

@@ -1,42 +1,22 @@
 import json
-import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-torch = pytest.importorskip("torch")
-diffusers = pytest.importorskip("diffusers")
-pytestmark = pytest.mark.filterwarnings("default")
+from scumble_bench.rooms import dataset, models, quality, train, world
+from scumble_bench.rooms.autoencoder import encode_scenes
+from scumble_bench.rooms.batches import Shelf
+from scumble_bench.rooms.progress import RunState
+from scumble_bench.rooms.stages import Run
+from scumble_bench.rooms.workspace import Options
 
-from rich.console import Console  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-
-from scumble_bench.rooms import dataset, models, quality, train, world  # noqa: E402
-from scumble_bench.rooms.attention import Denoiser, token_weights, word_loss  # noqa: E402
-from scumble_bench.rooms.autoencoder import encode_scenes, psnr  # noqa: E402
-from scumble_bench.rooms.batches import Shelf, thing_masks  # noqa: E402
-from scumble_bench.rooms.diffusion import (  # noqa: E402
-    DiffusionLosses,
-    LatentShelf,
-    TextToNoise,
-)
-from scumble_bench.rooms.progress import Clock, RunState, thin  # noqa: E402
-from scumble_bench.rooms.stages import Run  # noqa: E402
-from scumble_bench.rooms.stepper import Stepper, cosine_rate  # noqa: E402
-from scumble_bench.rooms.workspace import Options  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.thorough]
 
 
 def options(folder: Path, **changes: Any) -> Options:
@@ -170,166 +150,6 @@ def test_time_that_runs_out_is_told_by_the_exit_code(tmp_path: Path):
             signal.signal(number, handler)
 
 
-def test_sigterm_leaves_no_time(tmp_path: Path):
-    clock = Clock(RunState(600, 0, 1), minutes=10)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        clock.catch_signals()
-        assert clock.call_left() > 500
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert clock.call_left() == 0
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def test_the_denoiser_gives_the_unets_noise_and_maps_that_sum_to_one():
-    torch.manual_seed(0)
-    unet = models.build_unet().eval()
-    sample, text = torch.randn(2, 4, 16, 16), torch.randn(2, 40, 128)
-    times = torch.tensor([10, 700])
-    with torch.no_grad():
-        plain = unet(sample, times, text).sample
-        noise, maps = Denoiser(unet)(sample, times, text)
-    assert float((noise - plain).abs().max()) < 1e-5
-    assert maps.shape == (2, 256, 40)
-    assert float((maps.sum(-1) - 1).abs().max()) < 1e-5
-
-
-def test_text_is_encoded_as_the_model_itself_does():
-    torch.manual_seed(0)
-    encoder = models.build_text_encoder(600).eval()
-    tokens = torch.randint(0, 600, (2, 40))
-    with torch.no_grad():
-        gap = models.encode_text(encoder, tokens) - encoder(tokens)[0]
-    assert float(gap.abs().max()) < 1e-5
-
-
-def test_word_loss_is_low_inside_and_high_outside():
-    masks = torch.zeros(1, 2, 16)
-    masks[0, 0, :4] = 1
-    spans = torch.full((1, 2, 2, 2), -1)
-    spans[0, 0, 0] = torch.tensor([3, 5])
-    weights = torch.ones(1)
-    inside = torch.zeros(1, 16, 8)
-    inside[0, :4, 3:5] = 0.5
-    outside = torch.zeros(1, 16, 8)
-    outside[0, 4:, 3:5] = 0.5
-    even = torch.full((1, 16, 8), 1 / 8)
-    assert float(word_loss(inside, spans, masks, weights)) == pytest.approx(0, abs=1e-4)
-    assert float(word_loss(even, spans, masks, weights)) == pytest.approx(np.log(4), abs=1e-3)
-    assert float(word_loss(outside, spans, masks, weights)) > 5
-    silent = torch.full_like(spans, -1)
-    assert float(word_loss(outside, silent, masks, weights)) == 0
-
-
-def test_token_weights_average_over_a_span():
-    weights = token_weights(torch.tensor([[2, 4], [-1, -1]]), 5)
-    assert weights.tolist() == [[0, 0, 0.5, 0.5, 0], [0, 0, 0, 0, 0]]
-
-
-def test_thing_masks_average_the_area_of_each_thing():
-    labels = torch.zeros(1, 128, 128, dtype=torch.uint8)
-    labels[:, :8, :4] = 2
-    masks = thing_masks(labels, 3, 16)
-    assert masks.shape == (1, 3, 16, 16)
-    assert float(masks[0, 1, 0, 0]) == 0.5
-    assert float(masks.sum()) == 0.5
-
-
-def test_a_twelfth_or_so_of_captions_is_empty_and_names_nothing():
-    torch.manual_seed(0)
-    shelf = LatentShelf.random(4, torch.device("cpu"))
-    shelf.words[...] = 1
-    shelf.tokens[...] = 7
-    module = TextToNoise(models.build_text_encoder(10), models.build_unet())
-    _, tokens, spans, _ = DiffusionLosses(module, shelf, 4000, [8, 9]).draw()
-    empty = tokens[:, 0] == 8
-    assert 0.08 < float(empty.float().mean()) < 0.12
-    assert (tokens[empty][:, 1:] == 9).all()
-    assert (spans[empty] == -1).all()
-    assert (spans[~empty] == 1).all()
-
-
-def test_the_stepper_minimises_and_averages():
-    module = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.constant_(module.weight, 1.0)
-    stepper = Stepper(
-        module, lambda: module.weight.square().sum()[None], ("loss",), 1, Console(), decay=0.5
-    )
-    averages = [1.0]
-    for _ in range(5):
-        stepper.step(0.1)
-        rate = 1 - min(0.5, stepper.steps / (9 + stepper.steps))
-        averages.append(averages[-1] + rate * (module.weight.item() - averages[-1]))
-    assert module.weight.item() < 0.6
-    assert stepper.averaged().weight.item() == pytest.approx(averages[-1], abs=1e-6)
-    assert stepper.means()["loss"] < 1
-    assert stepper.means()["loss"] == 0
-
-
-def test_a_loaded_stepper_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
-    def stepper() -> tuple[Any, Stepper]:
-        module = torch.nn.Linear(1, 1, bias=False)
-        torch.nn.init.constant_(module.weight, 1.0)
-
-        def losses() -> Any:
-            return 0.1 * module.weight.square().sum()[None]  # too small to be clipped
-
-        return module, Stepper(module, losses, ("loss",), 1, Console())
-
-    straight, one = stepper()
-    for rate in (0.1, 0.3, 0.2):
-        one.step(rate)
-    _, first = stepper()
-    first.step(0.1)
-    first.step(0.3)
-    first.save(tmp_path / "state.pt", seconds=7.0)
-    resumed, second = stepper()
-    assert second.load(tmp_path / "state.pt")["seconds"] == 7
-    assert second.steps == 2
-    second.step(0.2)
-    assert resumed.weight.item() == straight.weight.item()
-    assert second.averaged().weight.item() == one.averaged().weight.item()
-
-
-@pytest.mark.gpu
-def test_a_graph_takes_the_same_steps_as_plain_calls():
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    found: list[float] = []
-    for graph in (False, True):
-        module = torch.nn.Linear(1, 1, bias=False).cuda()
-        torch.nn.init.constant_(module.weight, 1.0)
-        stepper = Stepper(
-            module,
-            lambda own=module: own.weight.square().sum()[None],
-            ("loss",),
-            1,
-            Console(),
-            graph=graph,
-        )
-        while stepper.steps < 8:
-            stepper.step(0.1)
-        found.append(module.weight.item())
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
-
-
-def test_rates_rise_then_fall_with_the_time():
-    assert cosine_rate(0, 0, 1.0, 10) == pytest.approx(0.1)
-    assert cosine_rate(0, 10, 1.0, 10) == 1
-    assert cosine_rate(0.5, 99, 1.0, 10) == pytest.approx(0.51)
-    assert cosine_rate(1, 99, 1.0, 10) == pytest.approx(0.02)
-
-
-def test_a_curve_is_thinned_but_keeps_its_ends():
-    curve = [[float(n)] for n in range(101)]
-    thin(curve)
-    assert len(curve) == 51
-    assert curve[0] == [0]
-    assert curve[-1] == [100]
-
-
 def test_a_cache_holds_what_the_world_draws(trained: Path):
     cache = dataset.SceneCache(trained / "work" / "scenes", 24)
     shelf = Shelf(cache, torch.device("cpu"), ("images", "labels"))
@@ -344,31 +164,6 @@ def test_a_cache_holds_what_the_world_draws(trained: Path):
 def test_a_cache_of_other_scenes_is_refused(trained: Path):
     with pytest.raises(ValueError, match="other scenes"):
         dataset.SceneCache(trained / "work" / "scenes", 25)
-
-
-def test_a_failing_renderer_is_an_error(tmp_path: Path):
-    cache = dataset.SceneCache(tmp_path / "scenes", 4)
-    renderer = dataset.Renderer(cache, tmp_path / "no tokenizer", 1)
-    for process in renderer.processes:
-        process.join()
-    with pytest.raises(RuntimeError, match="rendering process"):
-        renderer.running()
-
-
-def test_psnr_of_a_known_error():
-    class Shifts(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def encode(self, pictures: Any) -> Any:
-            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: pictures))
-
-        def decode(self, latents: Any) -> Any:
-            return SimpleNamespace(sample=latents + 0.2)
-
-    images = torch.full((2, 8, 8, 3), 100, dtype=torch.uint8)
-    assert psnr(Shifts(), images) == pytest.approx(20, abs=1e-3)
 
 
 def test_quality_misses_its_gates_on_an_untrained_checkpoint(trained: Path, tmp_path: Path):

@@ -2,12 +2,15 @@
 
 import ast
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from scumble_bench.rooms import CHECKPOINT, train
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -127,8 +130,31 @@ def test_every_target_is_phony_and_explained():
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert phony
     assert set(phony.group(1).split()) == targets()
-    named = {"demo", "check", "test", "test-slow", "quality", "train", "fix", "clean", "help"}
+    named = {
+        "clean", "check", "demo", "docs", "fix", "help", "quality", "test", "test-slow", "train",
+    }  # fmt: skip
     assert set(re.findall(r"^([\w-]+):.*## \w", text, re.MULTILINE)) == named
+
+
+@pytest.mark.parametrize(("state", "resumes"), [(False, False), (True, True)])
+def test_training_is_called_as_it_wants_to_be(tmp_path: Path, state: bool, resumes: bool):
+    """And goes on with what a call before it left."""
+    make = shutil.which("make")
+    assert make, "make is needed"
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for stamp in ("made", "demo", "dev"):
+        (tmp_path / ".venv").mkdir(exist_ok=True)
+        (tmp_path / f".venv/.{stamp}").touch()
+    if state:
+        (tmp_path / ".train").mkdir()
+        (tmp_path / ".train/state.json").touch()
+    command = [make, "-n", "-o", ".venv/.dev", "train", "MINUTES=7"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if "rooms.train" in line]
+    chosen = train.parser().parse_args(shlex.split(line)[3:])
+    assert ROOT / chosen.out == CHECKPOINT
+    assert (chosen.work, chosen.minutes) == (Path(".train"), 7)
+    assert chosen.resume is resumes
 
 
 def test_ci_runs_both_tiers():

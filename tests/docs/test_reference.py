@@ -43,8 +43,8 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.relative_to(REFERENCE).as_posix())
 def test_a_committed_page_is_the_generated_one(path: Path):
-    assert path.exists(), "not there; run python docs/generate.py"
-    assert path.read_text(encoding="utf-8") == MADE[path], "stale; run python docs/generate.py"
+    assert path.exists(), "not there; run make docs"
+    assert path.read_text(encoding="utf-8") == MADE[path], "stale; run make docs"
 
 
 def test_nothing_else_lies_in_the_reference():

@@ -10,6 +10,8 @@ from PIL import Image
 
 from scumble.editor import Editor
 from scumble.errors import EngineError, ImageError, ModelError, OptionError, PromptError
+from scumble.hookspecs import StepView, hookimpl
+from scumble.plugins import Plugin
 from scumble.sampler import Progress
 from scumble.testing import fake_checkpoint
 
@@ -151,6 +153,18 @@ class TestEdit:
     ):
         with pytest.raises(error, match=message):
             editor.edit(picture, **(WORDS | changed))
+
+    def test_a_plugin_that_is_not_installed(self, editor: Editor, picture: Any):
+        class Whiten(Plugin):
+            @hookimpl
+            def scumble_after_step(self, step: StepView) -> dict[int, Any]:
+                return {1: np.ones_like(step.latents[1])}
+
+        run = editor.edit(picture, method=Whiten(), **WORDS)
+        assert (np.asarray(run.image) == 255).all()
+        assert run.provenance["plugins"] == {"Whiten": "this program"}
+        with pytest.raises(OptionError, match="options are given to a plugin object when it is"):
+            editor.edit(picture, method=Whiten(), options={"a": 1}, **WORDS)
 
     def test_a_missing_file(self, editor: Editor, tmp_path: Path):
         with pytest.raises(ImageError, match=r"gone\.png"):

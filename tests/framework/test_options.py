@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from scumble import Field, Options
 from scumble.errors import OptionError
-from scumble.options import check_options
+from scumble.options import Words, check_options
 
 
 class Inner(Options):
@@ -40,6 +40,16 @@ def test_what_is_refused(given: dict[str, object], message: str):
         check_options(Settings, given, "mine")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
+
+
+def test_one_word_may_be_given_as_text():
+    class Blend(Options):
+        words: Words = ()
+
+    for given in ("cat", ["cat"], ("cat",)):
+        assert check_options(Blend, {"words": given}, "blend").words == ("cat",)
+    with pytest.raises(OptionError, match="words"):
+        check_options(Blend, {"words": 3}, "blend")
 
 
 def test_options_of_nothing():

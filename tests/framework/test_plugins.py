@@ -102,17 +102,15 @@ class TestBroken:
     @pytest.mark.parametrize(
         ("source", "cause"),
         [
-            ("import not_installed_anywhere", "ModuleNotFoundError: No module named 'not_inst"),
-            ("def (", "SyntaxError"),
+            ("import not_installed_anywhere", "needs 'not_installed_anywhere', which is not inst"),
+            ("def (", "cannot be imported: SyntaxError"),
             ("import sys; sys.exit(3)", "SystemExit: 3"),
             ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
             ("X = 1", "AttributeError.*Edit"),
         ],
     )
     def test_at_import(self, install: Install, source: str, cause: str):
-        message = broken(install, source)
-        assert "cannot be imported" in message
-        assert re.search(cause, message)
+        assert re.search(cause, broken(install, source))
 
     @pytest.mark.parametrize("target", ["number", "Strange", "instance"])
     def test_no_plugin(self, install: Install, target: str):

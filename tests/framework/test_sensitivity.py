@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scumble.engine import StepOutput
-from scumble.errors import ControlError
+from scumble.errors import ControlError, NumericalError
 from scumble.ports import CONTROL_GROUPS, Group, check_inputs, groups_of, neutral
 from scumble.sensitivity import perturbed, require_effect
 from scumble.session import Session
@@ -78,6 +78,17 @@ def test_a_group_that_was_not_bound_is_caught(tmp_path: Path, group: Group):
     session = fake_session(tmp_path, silent(group))
     with pytest.raises(ControlError, match=f"was given .*{group}.* had no effect"):
         require_effect(session, group)
+
+
+@pytest.mark.parametrize("group", ["route", "replay"])
+def test_nan_is_no_silence(tmp_path: Path, group: Group):
+    class Spoiled(FakeEngine):
+        def _step(self, ports: Mapping[str, object]) -> StepOutput:
+            output = super()._step(ports)
+            return replace(output, noise=np.full_like(output.noise, np.nan))
+
+    with pytest.raises(NumericalError, match=f"NaN on random inputs with the {group} ports"):
+        require_effect(fake_session(tmp_path, Spoiled), group)
 
 
 def test_an_engine_that_records_nothing_is_caught(tmp_path: Path):

@@ -21,7 +21,9 @@ KINDS: tuple[Kind, ...] = ("cross", "self")
 LEVELS: tuple[tuple[Place, int], ...] = (
     ("down", 1), ("down", 2), ("down", 4), ("mid", 8), ("up", 4), ("up", 2), ("up", 1),
 )  # fmt: skip
-CELLS: list[tuple[Kind, Place, int]] = [(k, place, stride) for k in KINDS for place, stride in LEVELS]
+CELLS: list[tuple[Kind, Place, int]] = [
+    (k, place, stride) for k in KINDS for place, stride in LEVELS
+]
 USUAL = table(*CELLS)
 
 

@@ -128,6 +128,7 @@ class Remembers(Plugin):
     """Keeps what it saw in the class, where the next run finds it."""
 
     options_type = Amount
+    options: Amount
     seen: ClassVar[list[int]] = []
 
     @hookimpl

@@ -176,7 +176,7 @@ class Reference:
         rows = steps + 1 if "extra_step" in given["compat"] else steps
         windows = given["cross_window"]
         windows = dict(windows) if isinstance(windows, dict) else {"default": windows}
-        default = windows.pop("default", 1.0)
+        default = windows.pop("default", 0.8)  # (0, 1) as published
         self.alphas = torch.zeros(rows, self.pictures - 1, tokens, dtype=torch.float64)
         self.equalizer = torch.ones(self.pictures - 1, tokens, dtype=torch.float64)
         for t, target in enumerate(self.case.targets):

@@ -1,6 +1,7 @@
 """Prompt-to-Prompt without any engine: options, windows, S and d, plans, LocalBlend."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -41,11 +42,11 @@ PLACES: list[tuple[Place, int]] = [
 ]
 
 
-def table(native: tuple[int, int] = (64, 64)) -> SiteTable:
-    """One block at each level of an SD1.x-like UNet: strides 1, 2, 4, then 8 in the middle."""
+def table(native: tuple[int, int] = (64, 64), middle: int = 8) -> SiteTable:
+    """One block at each level of an SD1.x-like UNet: strides 1, 2, 4, then the middle's."""
     kinds: tuple[Kind, ...] = ("self", "cross")
     sites = [
-        Site(i, f"{place}.{i}.{kind}", kind, place, stride, 8, 1)
+        Site(i, f"{place}.{i}.{kind}", kind, place, middle if place == "mid" else stride, 8, 1)
         for kind in kinds
         for i, (place, stride) in enumerate(PLACES)
     ]
@@ -308,10 +309,16 @@ def test_words_have_windows_of_their_own(runs: Runs):
         assert own[20] == (0 if step < 8 else 1)
 
 
-def test_without_a_default_the_other_words_are_replaced_throughout(runs: Runs):
-    mix = the(plan(runs(), cross_window={"dog": 0.0}), Mix)
-    pairs = [mix.pair(step) for step in range(10)]
-    assert all(found is not None and found[1].sum() == 1 for found in pairs)
+def test_without_a_default_the_other_words_have_the_usual_window(runs: Runs):
+    """The published code takes (0, 1) here, and 0.8 where no word is named; ours is 0.8 in both."""
+    run = runs()
+    mix, usual = the(plan(run, cross_window={"dog": 0.0}), Mix), the(plan(run), Mix)
+    (dog,) = run.targets[0].tokens_of("dog")
+    for step in range(10):
+        pairs = mix.pair(step), usual.pair(step)
+        assert (pairs[0] is None) == (pairs[1] is None) == (step >= 8)
+        if pairs[0] is not None and pairs[1] is not None:
+            assert np.flatnonzero(pairs[0][1] != pairs[1][1]).tolist() == [dog]
 
 
 def test_later_words_overwrite_earlier_ones(runs: Runs):
@@ -400,6 +407,9 @@ def test_blend_reads_the_words_at_16x16_outside_the_middle(runs: Runs):
     found = plan(run, blend_words=("cat", "dog"), subtract_words=("sofa",))
     source, target = of_kind(found, Read)
     assert source.sites == target.sites == (2, 4)
+    # Nor does the middle count where it is as fine as the others.
+    flat = replace(run, sites=table(middle=4))
+    assert of_kind(plan(flat, blend_words=("dog",)), Read)[0].sites == (2, 4)
     assert source.steps.all()
     for read, prompt, word in ((source, run.source, "cat"), (target, run.targets[0], "dog")):
         assert [np.flatnonzero(vector).tolist() for vector in read.weights] == [
@@ -504,17 +514,13 @@ def test_subtracted_words_are_cut_out_unpooled_and_of_the_source_too(runs: Runs)
     made = plugin(
         blend_words=("dog",), subtract_words=("sofa",), blend_start=0.0, subtract_threshold=0.6
     )
-    empty = field()
     seen = reads(
-        [field(at_4_4=1.0), field(at_5_5=1.0)],
+        [field(at_4_4=1.0), field(at_5_5=1.0, at_4_3=0.5)],
         [field(at_4_4=1.0), field(at_3_3=1.0)],
     )
     found = changed(blend(runs(latent=(8, 8)), 0, seen, made))
+    # (4, 3) stays in: 0.5 is under this threshold, and over that of the blend words.
     assert found == [cell for cell in around(4, 4) if cell not in ((3, 3), (5, 5))]
-    # The two thresholds are told apart: a flat map exceeds 0.6 of its maximum everywhere.
-    flat = reads([field(at_4_4=1.0), empty], [field(at_4_4=1.0), empty])
-    fresh = plugin(blend_words=("dog",), subtract_words=("sofa",), blend_start=0.0)
-    assert changed(blend(runs(latent=(8, 8)), 0, flat, fresh)) == []
 
 
 def test_maps_add_up_over_steps_and_count_from_the_first(runs: Runs):

@@ -17,8 +17,9 @@ from torch.nn import functional
 from scumble_bench.rooms.batches import Shelf, as_pictures, thing_masks
 from scumble_bench.rooms.dataset import CHUNK, THINGS, Array
 
-COLOUR_WEIGHT = 0.2
-"""Weight of the auxiliary loss that ties the first three latent channels to the colours."""
+COLOUR_WEIGHT = 0.1
+"""Least weight of the auxiliary loss that ties three latent channels to colours; 1 at the start."""
+COLOUR_DECAY = 0.995
 NOISE = 0.1
 """Standard deviation of the noise on latents in training, beside latents of about 1."""
 
@@ -55,12 +56,20 @@ class AutoencoderLosses:
         self.shelf = shelf
         self.batch = batch
         self.window = window
+        self.colour_weight = torch.ones((), device=shelf.device)
 
     def _windows(self, images: Tensor) -> Tensor:
-        """Cuts one window out of (rows, h, w, 3): a quarter of the work teaches nearly as much."""
+        """Returns whole pictures, or windows of more of them: more variety for the same work.
+
+        Normalisation sees other statistics in a window than in a whole picture, so a step in two
+        is of whole pictures, as many as have the pixels of the windows.
+        """
         if self.window is None:
             return images
-        top, left = (int(torch.randint(images.shape[1] - self.window + 1, ())) for _ in range(2))
+        size = images.shape[1]
+        if torch.rand(()) < 0.5:
+            return images[: max(1, len(images) * self.window**2 // size**2)]
+        top, left = (int(torch.randint(size - self.window + 1, ())) for _ in range(2))
         return images[:, top : top + self.window, left : left + self.window]
 
     def __call__(self) -> Tensor:
@@ -77,8 +86,36 @@ class AutoencoderLosses:
         loss = picture_loss(made, wanted)
         loss = loss + 0.05 * ((moments - 1).square().mean() + means.square().mean())
         colours = (functional.avg_pool2d(wanted, 8) - 0.3) / 0.5
-        loss = loss + COLOUR_WEIGHT * (latents[:, :3] - colours).square().mean()
+        loss = loss + self.colour_weight.clone() * (latents[:, :3] - colours).square().mean()
+        self.colour_weight.mul_(COLOUR_DECAY).clamp_(min=COLOUR_WEIGHT)
         return torch.stack([loss, (made - wanted).square().mean(), moments.mean()])
+
+
+class DecoderLosses:
+    """Draws encoded scenes, and measures how well the decoder alone brings the pictures back.
+
+    The encoder is left as it is, so that latents which other stages trained on stay valid.
+    """
+
+    names = ("loss", "error")
+
+    def __init__(self, vae: Any, shelf: Shelf, latents: Tensor, rows: Tensor, batch: int) -> None:
+        self.vae = vae
+        self.shelf = shelf
+        self.latents = latents
+        self.rows = rows
+        self.batch = batch
+
+    def __call__(self) -> Tensor:
+        """Returns the loss and the squared error of pictures; latents carry a little noise."""
+        places = torch.randint(len(self.rows), (self.batch,), device=self.rows.device)
+        wanted = as_pictures(self.shelf["images"][self.rows[places]])
+        latents = self.latents[places].float()
+        latents = latents + 0.3 * NOISE * torch.randn_like(latents)
+        with half(wanted.device):
+            made = self.vae.decoder(self.vae.post_quant_conv(latents)).float()
+        error = (made - wanted).square().mean()
+        return torch.stack([picture_loss(made, wanted) + 4 * error, error])
 
 
 def latent_means(vae: Any, pictures: Tensor) -> Tensor:

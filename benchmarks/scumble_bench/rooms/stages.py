@@ -11,7 +11,12 @@ import numpy as np
 import torch
 
 from scumble_bench.rooms import dataset, models, world
-from scumble_bench.rooms.autoencoder import AutoencoderLosses, encode_scenes, psnr
+from scumble_bench.rooms.autoencoder import (
+    AutoencoderLosses,
+    DecoderLosses,
+    encode_scenes,
+    psnr,
+)
 from scumble_bench.rooms.batches import memory_layout
 from scumble_bench.rooms.card import device_in_words, write_card
 from scumble_bench.rooms.diffusion import (
@@ -51,6 +56,8 @@ class Run(Workspace):
             done = wanted == "render" and self.await_rendering(float("inf"))
             if wanted in ("vae", "all"):
                 done = self.train_vae()
+            if wanted == "decoder":
+                done = self.encode() and self.train_decoder()
             if wanted in ("diffusion", "all") and (done or wanted != "all"):
                 done = self.encode() and self.train_diffusion()
             if wanted in ("judge", "all") and (done or wanted != "all"):
@@ -76,13 +83,22 @@ class Run(Workspace):
         return models.build_vae().to(self.device, memory_format=torch.channels_last)
 
     def _trained_vae(self) -> Any:
-        """Loads the averaged autoencoder of `vae.pt`."""
-        vae = self._vae()
+        """Loads the averaged autoencoder of `vae.pt`, with the decoder of `decoder.pt` if any."""
+        vae = self._load_average(self._vae(), "vae.pt")
+        if (self.work / "decoder.pt").exists():
+            for part in (vae.decoder, vae.post_quant_conv):
+                part.requires_grad_(True)
+            vae = self._load_average(vae, "decoder.pt")
+        return vae
+
+    def _load_average(self, vae: Any, name: str) -> Any:
+        """Copies a stepper's averages over the parameters that it trained."""
         content: dict[str, Any] = torch.load(
-            self.work / "vae.pt", map_location=self.device, weights_only=True
+            self.work / name, map_location=self.device, weights_only=True
         )
+        trained = (parameter for parameter in vae.parameters() if parameter.requires_grad)
         with torch.no_grad():
-            for own, saved in zip(vae.parameters(), content["average"], strict=True):
+            for own, saved in zip(trained, content["average"], strict=True):
                 own.copy_(saved)
         return vae.eval().requires_grad_(False)
 
@@ -108,11 +124,8 @@ class Run(Workspace):
         stage = self._stage("vae", stepper, peak=peak, warmup=50, every=every)
         over = stage.run(lambda: self.left(1 - VAE_UNTIL))
         if over:
-            count = 4 if self.options.steps else 64
-            shown = [world.scene(world.HELD_OUT + number).image for number in range(count)]
-            found = psnr(stepper.averaged(), torch.from_numpy(np.stack(shown)))
+            found = self._held_out_psnr(stepper.averaged())
             self.state.figures["vae"]["psnr_held_out"] = found
-            self.console.print(f"vae: {found:.2f} dB on {count} held-out scenes")
             self.finish("vae")
         return over
 
@@ -143,6 +156,36 @@ class Run(Workspace):
         self.state.figures["latents"] = figures
         self.finish("encode")
         return True
+
+    def train_decoder(self) -> bool:
+        """Trains the decoder further on the encoded scenes; the encoder, and so latents, stay."""
+        if self.is_done("decoder"):
+            return True
+        shelf = self.shelf()
+        shelf.refresh()
+        vae = self._trained_vae()
+        for part in (vae.decoder, vae.post_quant_conv):
+            part.requires_grad_(True)
+        vae.to(memory_format=torch.channels_last)
+        latents = torch.from_numpy(np.load(self.work / "latents.npy", mmap_mode="r")).to(
+            self.device
+        )
+        rows = torch.from_numpy(np.load(self.work / "rows.npy")).to(self.device)
+        losses = DecoderLosses(vae, shelf, latents, rows, self.batch(96, 8))
+        stepper = self._stepper(vae, losses, decay=0.998, weight_decay=0.0)
+        stage = self._stage("decoder", stepper, peak=1e-3, warmup=20, every=self.remember)
+        over = stage.run(self.clock.call_left)
+        found = self._held_out_psnr(stepper.averaged())
+        self.state.figures["decoder"]["psnr_held_out"] = found
+        self.finish("decoder")
+        return over
+
+    def _held_out_psnr(self, vae: Any) -> float:
+        count = 4 if self.options.steps else 64
+        shown = [world.scene(world.HELD_OUT + number).image for number in range(count)]
+        found = psnr(vae, torch.from_numpy(np.stack(shown)))
+        self.console.print(f"vae: {found:.2f} dB on {count} held-out scenes")
+        return found
 
     def train_diffusion(self) -> bool:
         """Trains UNet and text encoder on the latents."""

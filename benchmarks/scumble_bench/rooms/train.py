@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     add("--work", type=Path, required=True, help="folder for scenes and training states")
     add("--minutes", type=float, required=True, help="time of this call")
     add("--planned-minutes", type=float, help="time of all calls together; default: this one's")
-    stages = ("all", "render", "vae", "diffusion", "judge", "compile")
+    stages = ("all", "render", "vae", "decoder", "diffusion", "judge", "compile")
     add("--stage", choices=stages, default="all", help="'compile' only warms the compiler's cache")
     add("--resume", action="store_true", help="go on with the run in the work folder")
     add("--scenes", type=int, default=300_000, help="scenes to render (65 kB each on disk)")

@@ -108,6 +108,11 @@ class TorchEngine(Engine):
         if device.type == "cpu" and dtype == torch.float16:
             raise EngineError("fp16 on a CPU is slow and wrong in places; use bf16 or fp32.")
         wide = torch.float64 if dtype == torch.float64 else torch.float32
+        if checkpoint.unet.get("addition_embed_type"):
+            raise ModelError(
+                f"{checkpoint.name!r} conditions its UNet on more than text, as SDXL does, and the "
+                "torch engine cannot feed that yet; use a model of the SD 1.x or 2.x shape."
+            )
         unet = _from_folder(UNet2DConditionModel, checkpoint, "unet", dtype).to(device)
         vae = _from_folder(AutoencoderKL, checkpoint, "vae", wide).to(device)
         text = _from_folder(CLIPTextModel, checkpoint, "text_encoder", wide).to(device)

@@ -21,7 +21,7 @@ from scumble.plugins import list_entries
 __all__ = ["cache_folder", "doctor"]
 
 DISTRIBUTIONS = (
-    "scumble", "numpy", "scipy", "pillow", "pydantic", "pluggy", "tokenizers", "typer", "rich",
+    "scumble", "numpy", "pillow", "pydantic", "pluggy", "tokenizers", "typer", "rich",
     "torch", "diffusers", "transformers", "safetensors", "onnxruntime", "openvino", "tensorrt",
 )  # fmt: skip
 DEMO = "rooms"

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ def test_an_engine_that_is_not_installed_is_no_problem(
 
 
 @pytest.mark.usefixtures("entries")
-@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_a_cache_that_others_may_write_to(scumble: Any, cache: Path):
     cache.mkdir()
     cache.chmod(0o770)

@@ -1,0 +1,182 @@
+"""The demo's table says what was measured, and its files are those of the runs."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from scumble.images import to_model
+from scumble.maps import AttentionMap
+from scumble_bench import demo as command
+from scumble_bench import demo_edits
+from scumble_bench.demo import SIZE, Outcome, edit_all, psnr
+from scumble_bench.demo_edits import DemoEdit, DemoPicture
+from scumble_bench.rooms import judge
+
+BEFORE = np.full((SIZE, SIZE, 3), 100, np.uint8)
+INSIDE = np.s_[32:64, 32:64]
+
+
+class Run:
+    """A run whose result is red where the thing is, and off by five levels at one far pixel."""
+
+    row_count = 12
+    source = Image.fromarray(BEFORE)
+
+    def __init__(self) -> None:
+        pixels = BEFORE.copy()
+        pixels[INSIDE] = (255, 0, 0)
+        pixels[0, 0] += 5
+        self.image = Image.fromarray(pixels)
+        heat = AttentionMap("sofa", np.eye(16, dtype=np.float32), "source")
+        self.maps = SimpleNamespace(of=lambda word, picture: heat)
+
+    def save(self, path: Path) -> None:
+        self.image.save(path)
+
+
+class Editor:
+    """Stands for a loaded model; its autoencoder shifts every level by ten."""
+
+    engine = SimpleNamespace(
+        encode_image=lambda pixels: pixels, decode=lambda latents: latents + 20 / 255
+    )
+    session = SimpleNamespace(engine=engine)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def __enter__(self) -> "Editor":
+        return self
+
+    def __exit__(self, *details: object) -> None: ...
+
+    def edit(
+        self, path: Path, *, source: str, target: str, callback_on_step_end: Any, **rest: Any
+    ) -> Run:
+        self.asked.append((source, target))
+        for step in range(rest["steps"]):
+            callback_on_step_end(step)
+        return Run()
+
+
+class Judge:
+    """Sees a red sofa where the result has red, a blue one before."""
+
+    def __call__(self, images: np.ndarray) -> list[judge.Verdict]:
+        assert images.shape == (2, SIZE, SIZE, 3)
+        return [
+            judge.Verdict(
+                {"sofa": 1.0, "table": 0.0},
+                {"sofa": "red" if (image[INSIDE] == (255, 0, 0)).all() else "blue"},
+                {},
+                np.zeros((64, 64), np.uint8),
+            )
+            for image in images
+        ]
+
+
+@pytest.fixture
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
+    """One picture with three edits, the last of a kind that the judge cannot tell."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(BEFORE).save(pictures / "room.png")
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[INSIDE] = 255
+    Image.fromarray(mask).save(pictures / "room-sofa.png")
+    monkeypatch.setattr(demo_edits, "FOLDER", pictures)
+    monkeypatch.setattr(command, "PICTURES", (DemoPicture("room", "room.png", "a blue sofa"),))
+    edits = (
+        DemoEdit("room", "swap", "a red sofa", "sofa", "red", colour="red"),
+        DemoEdit("room", "refine", "a blue table", "sofa", "table", becomes="table"),
+        DemoEdit("room", "reweight", "a blue sofa", "sofa", "more"),
+    )
+    monkeypatch.setattr(command, "EDITS", edits)
+    stands = Editor()
+    monkeypatch.setattr(command.Editor, "load", lambda *_: stands)
+    monkeypatch.setattr(judge.Judge, "load", lambda *_: Judge())
+    return stands
+
+
+@pytest.mark.parametrize(("off", "decibels"), [(255, 0.0), (51, 13.979), (0, 100.0)])
+def test_psnr_counts_only_where_it_is_asked(off: int, decibels: float):
+    before, after = np.zeros((2, 4, 4, 3), np.uint8)
+    after[0] = off
+    after[1] = 77
+    where = np.zeros((4, 4), bool)
+    where[0] = True
+    assert psnr(before, after, where) == pytest.approx(decibels, abs=1e-3)
+
+
+def test_every_edit_is_made_measured_and_written(editor: Editor, tmp_path: Path):
+    told: list[str] = []
+    swap, refine, reweight = edit_all(tmp_path, 2, told.append)
+    assert editor.asked == [
+        ("a blue sofa", "a red sofa"),
+        ("a blue sofa", "a blue table"),
+        ("a blue sofa", "a blue sofa"),
+    ]
+    assert told == [f"room: {kind}" for kind in ("swap", "refine", "reweight") for _ in range(2)]
+    assert (swap.changed, swap.as_asked) == ("blue sofa -> red sofa", True)
+    assert (refine.changed, refine.as_asked) == ("blue sofa -> no table", False)
+    assert reweight.as_asked is None
+    # What changed inside the thing is not counted, what changed outside is.
+    outside = SIZE**2 - (32 + 12) ** 2  # the mask grows by six pixels on every side
+    error = (5 / 255) ** 2 / outside
+    assert swap.stayed == pytest.approx(-10 * np.log10(error), abs=1e-6)
+    assert swap.autoencoder == pytest.approx(20 * np.log10(255 / 10), abs=1e-6)
+    assert swap.rows == 12
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "room-swap.png",
+        "room-refine.png",
+        "room-reweight.png",
+        "room-sofa-heat.png",
+        "room-strip.png",
+    }
+    with Image.open(tmp_path / "room-strip.png") as strip:
+        assert strip.width >= 5 * 2 * SIZE, "source, heat map and three results"
+
+
+def test_the_stub_of_an_autoencoder_shifts_by_ten():
+    moved = Editor.engine.decode(Editor.engine.encode_image(to_model(BEFORE)))
+    assert float(np.mean(moved - to_model(BEFORE))) == pytest.approx(2 * 10 / 255, abs=1e-6)
+
+
+@pytest.fixture
+def demo(editor: Editor) -> Callable[..., Any]:
+    app = typer.Typer()
+    app.command()(command.demo)
+    return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def test_json_holds_every_outcome(demo: Callable[..., Any], tmp_path: Path):
+    out = tmp_path / "new" / "out"
+    done = demo("--out", out, "--steps", 1, "--json")
+    assert done.exit_code == 0
+    report = json.loads(done.stdout)
+    assert [edit["kind"] for edit in report["edits"]] == ["swap", "refine", "reweight"]
+    assert report["out"] == str(out)
+    assert (out / "room-swap.png").exists()
+
+
+def test_the_table_has_a_line_for_every_outcome():
+    rows = [
+        Outcome("a.png", "swap", "t", "red cat -> red dog", asked, 31.26, 35.0, 90, 2.34)
+        for asked in (True, False, None)
+    ]
+    shown = StringIO()
+    Console(width=200, file=shown).print(command._table(rows))
+    lines = [line for line in shown.getvalue().splitlines() if "a.png" in line]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    assert [cell[3] for cell in cells] == ["yes", "no", "-"]
+    assert cells[0] == ["a.png", "swap", "red cat -> red dog", "yes", "31.3", "35.0", "90", "2.3"]
