@@ -32,7 +32,7 @@ imports: .venv/.dev
 	$(BIN)/lint-imports --no-cache
 
 fast: .venv/.dev
-	$(PYTEST) -m "not slow and not thorough" --timeout 60 tests/framework tests/plugins tests/contracts
+	$(PYTEST) -m "not slow and not thorough" --timeout 60 tests/framework tests/plugins tests/contracts tests/docs
 
 test: .venv/.dev ## every test but the slow ones, with branch coverage
 	$(PYTEST) -m "not slow" --cov --cov-report term:skip-covered
@@ -56,7 +56,7 @@ fix: .venv/.dev ## let ruff repair what it can
 
 clean: ## remove .venv, out/ and every cache
 	rm -rf .venv out dist build htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
-	find framework engines export plugins benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find framework engines export plugins benchmarks tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps. The second builds on the first, so that under -j no two pips write to one .venv.
 .venv/.made:

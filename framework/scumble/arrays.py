@@ -1,13 +1,16 @@
 """The array types that cross the host, and the two checks that every array gets."""
 
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from scumble.errors import NumericalError
 
-__all__ = ["Array", "Bools", "Floats", "Indices", "frozen", "require_finite"]
+__all__ = ["Array", "Bools", "Floats", "Indices", "frozen", "read_only", "require_finite"]
+
+Key = TypeVar("Key")
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -20,6 +23,16 @@ def frozen(array: Array) -> Array:
     copy = np.array(array)
     copy.setflags(write=False)
     return copy
+
+
+def read_only(arrays: Mapping[Key, Floats]) -> dict[Key, Floats]:
+    """Return views of the arrays that cannot be written to; nothing is copied."""
+    views: dict[Key, Floats] = {}
+    for key, array in arrays.items():
+        view = array.view()
+        view.setflags(write=False)
+        views[key] = view
+    return views
 
 
 def require_finite(array: Array, what: str) -> None:

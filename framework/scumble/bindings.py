@@ -91,6 +91,11 @@ class Bindings:
                 ports["region.key"][row] = control.key
                 ports["region.sites"][list(control.sites), row] = 1
             case Read():
+                if any(control.name == other.name for other, _ in self._reads):
+                    raise OptionError(
+                        f"plugin {owner!r} names a read {control.name!r} that exists already at "
+                        f"step {self._index}; choose another name."
+                    )
                 self._reads.append((control, row))
 
     def force(self, groups: Iterable[Group]) -> None:
@@ -123,12 +128,14 @@ class Bindings:
 
     def _claim(self, owner: str, port: str, sites: Iterable[int], branch: Branch) -> None:
         for site in sites:
-            other = self._owners.setdefault((port, site, branch), owner)
-            if other != owner:
+            other = self._owners.get((port, site, branch))
+            if other is not None:
+                who = f"plugin {owner!r} twice" if other == owner else f"{other!r} and {owner!r}"
                 raise OptionError(
-                    f"plugins {other!r} and {owner!r} both write port {port!r} of target "
-                    f"{branch.picture} at step {self._index}; use one of them, or other steps."
+                    f"port {port!r} of target {branch.picture} is written at step {self._index} "
+                    f"by {who}; use one, or other steps or sites."
                 )
+            self._owners[port, site, branch] = owner
 
     def _bind_reads(self) -> tuple[ReadSlot, ...]:
         sites = {control.sites for control, _ in self._reads}

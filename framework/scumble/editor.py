@@ -171,7 +171,8 @@ class Editor:
             inversion,
             callback=callback_on_step_end,
         )
-        return self._run("edit", pipeline, host.origins, image, mask)
+        origins = host.origins | (inversion.origins if inversion else {})
+        return self._run("edit", pipeline, origins, image, mask)
 
     def invert(
         self,
@@ -194,16 +195,17 @@ class Editor:
         """
         request = check_options(InvertRequest, {"source": source, **settings}, "invert")
         require_text(request.source, "prompt")
+        inversion = Host([(request.inversion, request.inversion_options)])
         pipeline = Pipeline(
             self._session,
             request,
             (request.source,),
             frozenset({0}),
             Host(()),
-            Host([(request.inversion, request.inversion_options)]),
+            inversion,
             callback=callback_on_step_end,
         )
-        return self._run("invert", pipeline, {}, image)
+        return self._run("invert", pipeline, inversion.origins, image)
 
     def _run(
         self,

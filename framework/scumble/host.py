@@ -3,20 +3,18 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import pluggy
 
-from scumble.arrays import Floats, require_finite
-from scumble.errors import PluginError, ScumbleError
+from scumble.arrays import Floats, read_only, require_finite
+from scumble.errors import OptionError, PluginError, ScumbleError
 from scumble.hookspecs import Hooks, RunView, StepView, Trajectory
 from scumble.plans import Plan
 from scumble.plugins import Plugin, load_plugin
 
 __all__ = ["Host"]
-
-Key = TypeVar("Key", int, str)
 
 
 class Host:
@@ -100,6 +98,8 @@ class Host:
         raise PluginError(f"none of {', '.join(self._origins) or 'no plugins'} can invert.")
 
     def _add(self, name: str, origin: str, plugin: Plugin) -> None:
+        if name in self._origins:
+            raise OptionError(f"plugin {name!r} is named twice; name it once.")
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
@@ -109,7 +109,7 @@ class Host:
 
     def _each_step(self, run: RunView, step: StepView, latents: dict[int, Floats]) -> Any:
         for name in self._names("scumble_after_step"):
-            view = StepView(step.index, _read_only(latents), _read_only(step.reads))
+            view = StepView(step.index, read_only(latents), read_only(step.reads))
             yield name, self._call("scumble_after_step", name, {"run": run, "step": view})
 
     def _each(self, hook: str, **arguments: object) -> Any:
@@ -144,12 +144,3 @@ class Host:
 
     def _who(self, name: str) -> str:
         return f"plugin {name!r} of {self._origins[name]}"
-
-
-def _read_only(arrays: Mapping[Key, Floats]) -> dict[Key, Floats]:
-    views: dict[Key, Floats] = {}
-    for key, array in arrays.items():
-        view = array.view()
-        view.setflags(write=False)
-        views[key] = view
-    return views

@@ -44,9 +44,11 @@ class Checkpoint:
         return self.folder / "tokenizer"
 
     def fingerprint(self) -> str:
-        """Return the sha256 over all weight files, name by name."""
+        """Return the sha256 over every file that a run depends on, name by name."""
         digest = hashlib.sha256()
-        for path in sorted(self.folder.glob("*/*.safetensors")):
+        parts = (*PARTS, "tokenizer", "scheduler")
+        found = sorted(path for part in parts for path in self.folder.glob(f"{part}/*"))
+        for path in (path for path in found if path.is_file()):
             digest.update(path.relative_to(self.folder).as_posix().encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -110,11 +110,12 @@ class Pipeline:
         with self.watch.stage("planning"):
             # Before the inversion, so that a word that is not there costs no row.
             plans = self.host.plan(run)
+            session.count_as("planning")
         trajectory: Trajectory | None = None
         if self.picture is not None and self.inversion is not None:
             with self.watch.stage("inversion"):
                 trajectory = self.inversion.invert(run)
-            session.rows["inversion"] = session.rows.pop("plain", 0)
+            session.count_as("inversion")
         job = self._job(run.scheduler, trajectory)
         with self.watch.stage("planning"):
             schedule = compile_plans(plans, job, session.info.sizes(run.latent), reduce=self.reduce)

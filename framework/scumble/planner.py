@@ -12,6 +12,7 @@ first and keeps what a wanted latent needs; every reduction is exact in real ari
 
 from collections.abc import Callable, Iterable, Sequence
 
+from scumble.arrays import Array, require_finite
 from scumble.bindings import Bindings
 from scumble.errors import OptionError
 from scumble.plans import Branch, Control, FeatureRoute, Mix, Plan, Read, Region, Route, Watch
@@ -187,10 +188,32 @@ def _check(owner: str, control: Control, job: Job, sizes: PortSizes) -> None:
             raise OptionError(f"{what} names picture {branch.picture} of {len(job.prompts)}.")
     if isinstance(control, Watch):
         return
+    _check_arrays(what, control, sizes)
     kind = _site_kind(control)
     count = sizes.sites.count(kind)
     if not control.sites or min(control.sites) < 0 or max(control.sites) >= count:
         raise OptionError(f"{what} names {kind} sites {control.sites}; there are 0 to {count - 1}.")
+
+
+def _check_arrays(what: str, control: Control, sizes: PortSizes) -> None:
+    """Refuse arrays of another size than the model's, and numbers that are none."""
+    tokens, grid = sizes.tokens, sizes.latent[1:]
+    wanted: dict[str, tuple[Array, tuple[int, ...]]] = {}
+    match control:
+        case Mix():
+            wanted["matrices"] = (control.matrices, (len(control.matrices), tokens, tokens))
+        case Read():
+            wanted["weights"] = (control.weights, (len(control.weights), tokens))
+        case Region():
+            wanted |= {"query": (control.query, grid), "key": (control.key, grid)}
+        case _:
+            return
+    for name, (array, shape) in wanted.items():
+        if array.shape != shape:
+            raise OptionError(f"{what}: {name} has shape {array.shape}, this model needs {shape}.")
+        require_finite(array, f"{what}: {name}")
+    if isinstance(control, Mix):
+        require_finite(control.own, f"{what}: own")
 
 
 def _site_kind(control: Route | Mix | Read | FeatureRoute | Region) -> Kind:

@@ -5,7 +5,7 @@ holds arrays; none holds a function. The planner turns plans into port values fo
 """
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -217,6 +217,14 @@ class Plan:
 
     controls: tuple[Control, ...] = ()
     owner: str = field(default="")
+
+    def __post_init__(self) -> None:
+        given: object = self.controls
+        if not isinstance(given, tuple) or not all(
+            isinstance(control, Control) for control in cast("tuple[object, ...]", given)
+        ):
+            kinds = "Route, Mix, Read, FeatureRoute, Region and Watch"
+            raise OptionError(f"a plan holds a tuple of controls: {kinds}.")
 
     @property
     def needs(self) -> frozenset[Group]:

@@ -98,9 +98,11 @@ def load_entry(group: str, name: str, kind: str) -> tuple[Listed, Any]:
     try:
         return listed, listed.entry.load()
     except ModuleNotFoundError as error:
+        ours = kind == "engine" and listed.distribution == "scumble"
+        hint = f"pip install 'scumble[{name}]'" if ours else f"install {error.name!r}"
         raise PluginError(
-            f"{kind} {name!r} of {listed.origin} needs {error.name!r}, which is not installed; "
-            f"{kind}s of Scumble itself come with: pip install 'scumble[{name}]'."
+            f"{kind} {name!r} of {listed.origin} needs {error.name!r}, which is not installed: "
+            f"{hint}."
         ) from error
     # A stranger's module can raise anything at import, sys.exit among it; it must not end ours.
     except (Exception, SystemExit) as error:
@@ -160,4 +162,9 @@ def _load_class(name: str) -> tuple[Listed, type[Plugin]]:
     listed, found = load_entry(PLUGINS, name, "plugin")
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
+    options: object = found.options_type
+    if not (isinstance(options, type) and issubclass(options, Options)):
+        raise PluginError(
+            f"plugin {name!r} of {listed.origin} has an options_type that is no scumble.Options."
+        )
     return listed, found

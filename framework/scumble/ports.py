@@ -132,6 +132,8 @@ def check_inputs(ports: Mapping[str, object], sizes: PortSizes) -> int:
     if sample.ndim != 4:
         raise PortError("port 'sample' is missing or not (rows, channels, height, width).")
     rows = int(sample.shape[0])
+    if not rows:
+        raise PortError("port 'sample' has no rows; a step needs one at least.")
     replayed = "source.text" in ports
     present = groups_of(ports) | {"plain"}
     for port in INPUTS:

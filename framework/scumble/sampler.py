@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scumble.arrays import Floats, require_finite
+from scumble.arrays import Floats, read_only, require_finite
 from scumble.hookspecs import RunView, StepView, Trajectory
 from scumble.host import Host
 from scumble.schedule import SOURCE, Schedule, Step
@@ -89,7 +89,7 @@ def sample(
         for picture, latent in latents.items():
             require_finite(latent, f"the latent of picture {picture} after step {step.index}")
         if callback is not None:
-            callback(Progress(step.index, run.steps, dict(latents)))
+            callback(Progress(step.index, run.steps, read_only(latents)))
     return Sampled({picture: latents[picture] for picture in current}, tuple(levels))
 
 

@@ -32,6 +32,12 @@ class Session:
         self.probed: set[Group] = set()
         self._texts: dict[str, Floats] = {}
 
+    def count_as(self, stage: str) -> None:
+        """Book the plain rows counted so far to a stage of their own."""
+        plain = self.rows.pop("plain", 0)
+        if plain:
+            self.rows[stage] += plain
+
     def embed(self, text: str) -> Floats:
         """Return the (tokens, features) embedding of a prompt, computed once a session."""
         if text not in self._texts:

@@ -1,3 +1,6 @@
+# diffusers does not say what it exports.
+# pyright: reportPrivateImportUsage=false
+
 import json
 import signal
 from pathlib import Path
@@ -69,7 +72,7 @@ def test_attention_sits_at_16_8_and_4_with_heads_of_16(pipeline: Any):
         for name, module in pipeline.unet.named_modules()
         if name.endswith(("attn1", "attn2"))
     }
-    assert len(sites) == 22
+    assert len(sites) == 14
     for module in sites.values():
         assert module.to_q.out_features // module.heads == 16
 

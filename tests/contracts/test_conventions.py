@@ -193,7 +193,18 @@ def test_every_plugin_file_is_registered(path: Path):
     assert dotted(path) in registered, f"{relative(path)}: pyproject.toml has no entry point for it"
 
 
-@pytest.mark.parametrize("point", ENTRY_POINTS, ids=lambda point: f"{point.group}:{point.name}")
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(
+            point,
+            id=f"{point.group}:{point.name}",
+            # Loading a runtime takes seconds.
+            marks=[pytest.mark.thorough] if point.group == "scumble.engines" else [],
+        )
+        for point in ENTRY_POINTS
+    ],
+)
 def test_entry_points_resolve(point: EntryPoint):
     assert point.load() is not None
 

@@ -150,7 +150,8 @@ def test_training_is_called_as_it_wants_to_be(tmp_path: Path, state: bool, resum
         (tmp_path / ".train/state.json").touch()
     command = [make, "-n", "-o", ".venv/.dev", "train", "MINUTES=7"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    (line,) = [line for line in done.stdout.splitlines() if "rooms.train" in line]
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    (line,) = [line for line in lines if "rooms.train" in line]
     chosen = train.parser().parse_args(shlex.split(line)[3:])
     assert ROOT / chosen.out == CHECKPOINT
     assert (chosen.work, chosen.minutes) == (Path(".train"), 7)

@@ -162,7 +162,7 @@ class TestEdit:
 
         run = editor.edit(picture, method=Whiten(), **WORDS)
         assert (np.asarray(run.image) == 255).all()
-        assert run.provenance["plugins"] == {"Whiten": "this program"}
+        assert run.provenance["plugins"]["Whiten"] == "this program"
         with pytest.raises(OptionError, match="options are given to a plugin object when it is"):
             editor.edit(picture, method=Whiten(), options={"a": 1}, **WORDS)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from scumble import sampler
@@ -508,7 +508,12 @@ class TestReductionsAreExact:
                           wanted=frozenset({1, 2})),
                   (Read("r", SOURCE, np.ones((1, TOKENS)), (0,), TWO),), 1, 1.0, 0))  # fmt: skip
     def test_random_plans(self, sessions: dict[int, Session], case: Case):
-        require_exact(sessions[case.offset], case)
+        try:
+            require_exact(sessions[case.offset], case)
+        except OptionError as error:
+            # Random plans can write one port twice, which is refused and tested elsewhere.
+            assume("is written at step" not in str(error) and "names a read" not in str(error))
+            raise
 
     @pytest.mark.parametrize("guidance", [1.0, 7.5])
     @pytest.mark.parametrize("recorded", [False, True])

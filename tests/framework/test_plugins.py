@@ -80,7 +80,7 @@ class TestLoading:
     def test_options_are_checked(self, install: Install):
         install("my-edits", {GROUP: {"mine": "edits_module:Edit"}}, {"edits_module": GOOD})
         _, plugin = load_plugin("mine", {"strength": 0.5})
-        assert plugin.options.strength == 0.5
+        assert plugin.options.model_dump() == {"strength": 0.5}
         assert set(options_of("mine").model_fields) == {"strength"}
         with pytest.raises(OptionError, match=r"plugin 'mine'.*strength"):
             load_plugin("mine", {"strength": 2})

@@ -614,7 +614,7 @@ VARIED: dict[str, Case] = {
 
 
 @pytest.mark.parametrize(
-    "name", marked(VARIED, "mask", "ddim", "negative", "wide", "offset-0-blend")
+    "name", marked(VARIED, "mask", "ddim", "ddim-blend", "wide", "offset-0-blend")
 )
 def test_so_is_every_way_to_run_it(
     editor: Editor, unet: UNet2DConditionModel, name: str, monkeypatch: pytest.MonkeyPatch
