@@ -4,6 +4,7 @@ An engine runs one UNet step with a plan's ports. Subclasses write the `_`-metho
 check what goes in and what comes out. The device is untouched before `load`.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class EngineSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise OptionError(f"device is {self.device!r}, want auto, cpu or cuda.")
         if self.threads is not None and self.threads < 1:
             raise OptionError(f"threads is {self.threads}, want 1 or more.")
 

@@ -99,9 +99,9 @@ def load_entry(group: str, name: str, kind: str) -> tuple[Listed, Any]:
         return listed, listed.entry.load()
     except ModuleNotFoundError as error:
         ours = kind == "engine" and listed.distribution == "scumble"
-        hint = f"pip install 'scumble[{name}]'" if ours else f"install {error.name!r}"
+        hint = f": pip install 'scumble[{name}]'" if ours else ""
         raise PluginError(
-            f"{kind} {name!r} of {listed.origin} needs {error.name!r}, which is not installed: "
+            f"{kind} {name!r} of {listed.origin} needs {error.name!r}, which is not installed"
             f"{hint}."
         ) from error
     # A stranger's module can raise anything at import, sys.exit among it; it must not end ours.

@@ -60,7 +60,8 @@ class PromptToPromptOptions(Options):
         self_stride: finest stride at which self-attention is taken; None is 16x16 of the native
             picture and coarser.
         reweight: word of the target -> factor on its attention, within its cross window.
-        blend_words: LocalBlend: only where these words look may the picture change.
+        blend_words: LocalBlend: only where these words look may the picture change; with a mask,
+            only inside both.
         subtract_words: LocalBlend: and not where these look.
         blend_threshold: share of the blend map's maximum above which a cell may change.
         subtract_threshold: likewise for `subtract_words`.
@@ -170,8 +171,7 @@ class PromptToPrompt(Plugin):
         source = step.latents[0]
         blended: dict[int, Floats] = {}
         for picture in range(1, len(run.targets) + 1):
-            mask = run.mask if run.mask is not None else self._mask(run, picture)
-            blended[picture] = np.where(mask > 0, step.latents[picture], source)
+            blended[picture] = np.where(self._mask(run, picture), step.latents[picture], source)
         return blended
 
     def _self_stride(self, run: RunView) -> int:
@@ -239,7 +239,7 @@ class PromptToPrompt(Plugin):
             return []
         every = np.ones(run.steps, dtype=bool)
         controls: list[Control] = [Watch(0, every)]
-        if run.mask is not None:
+        if not self.options.blend_words:
             return controls
         prompts = (run.source, *run.targets)
         stride = run.sites.map_stride
@@ -256,7 +256,14 @@ class PromptToPrompt(Plugin):
         return controls
 
     def _mask(self, run: RunView, picture: int) -> Bools:
-        """Return where a target may change: its map or the source's, less what is subtracted."""
+        """Return where a target may change: inside the user's mask and the words' own."""
+        may_change = np.ones(run.latent, dtype=bool) if run.mask is None else run.mask > 0
+        return (
+            may_change & self._word_mask(run, picture) if self.options.blend_words else may_change
+        )
+
+    def _word_mask(self, run: RunView, picture: int) -> Bools:
+        """Return where a target's words look, or the source's, less what is subtracted."""
         may_change = self._above(run, picture, 0) | self._above(run, 0, 0)
         if self.options.subtract_words:
             may_change &= ~(self._above(run, picture, 1) | self._above(run, 0, 1))

@@ -257,7 +257,7 @@ def _quiet() -> Generator[None]:
 
 
 def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
-    """Load one component; weights that are missing or superfluous are an error."""
+    """Load one component; weights that are missing are an error."""
     # The two libraries name one argument differently.
     chosen: dict[str, Any] = {"dtype" if part == "text_encoder" else "torch_dtype": dtype}
     try:

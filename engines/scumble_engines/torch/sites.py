@@ -20,6 +20,11 @@ def sites_of(unet: UNet2DConditionModel) -> SiteTable:
         ModelError: the modules are not those its configuration promises.
     """
     config: Mapping[str, Any] = unet.config
+    if config.get("only_cross_attention") or config.get("reverse_transformer_layers_per_block"):
+        raise ModelError(
+            "this UNet has blocks without self-attention or of uneven depth, which the ports do "
+            "not describe; use a model of the SD 1.x or 2.x shape."
+        )
     levels = len(config["block_out_channels"])
     found: list[Site] = []
     count: dict[Kind, int] = {"self": 0, "cross": 0, "resnet": 0}

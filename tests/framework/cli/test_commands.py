@@ -101,7 +101,7 @@ class TestInstalled:
         ("name", "because"),
         [
             ("broken", "cannot be imported: ImportError: no luck"),
-            ("gone", "No module named 'greeting_nowhere'"),
+            ("gone", "needs 'greeting_nowhere'"),
             ("odd", "cannot be read by typer"),
             ("number", "neither a function nor a typer.Typer"),
         ],

@@ -33,7 +33,7 @@ def test_models(scumble: Any, tmp_path: Path):
     assert " MB " in lines["whole"]
     assert "broken: " in lines["empty"]
     assert "no model_index.json" in lines["empty"]
-    assert "No module named 'models_nowhere'" in lines["broken"]
+    assert "needs 'models_nowhere'" in lines["broken"]
     assert "rooms" in lines
 
 
