@@ -47,6 +47,7 @@ def write_card(folder: Path, state: RunState, facts: dict[str, Any]) -> None:
             name: [[round(value, 5) for value in point] for point in curve]
             for name, curve in state.curves.items()
         },
+        "started_from": state.started_from,
         "versions": versions(),
     }
     text = json.dumps(training, indent=1) + "\n"

@@ -24,6 +24,8 @@ class RunState:
         done: Stages that are complete.
         figures: What was measured on the way, for the model card.
         curves: Per stage, (step, seconds in the stage, loss), thinned out.
+        started_from: What `training.json` of the checkpoint says that the run goes on from.
+        deviation: The latents' standard deviation that its autoencoder was saved with.
     """
 
     planned: float
@@ -34,6 +36,8 @@ class RunState:
     done: list[str] = field(default_factory=list[str])
     figures: dict[str, Any] = field(default_factory=dict[str, Any])
     curves: dict[str, list[list[float]]] = field(default_factory=dict[str, list[list[float]]])
+    started_from: Any = None
+    deviation: float | None = None
 
     @staticmethod
     def load(path: Path) -> "RunState":

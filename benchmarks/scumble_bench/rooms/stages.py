@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scumble_bench.rooms import dataset, models, world
+from scumble_bench.rooms import dataset, models, warm_start, world
 from scumble_bench.rooms.autoencoder import (
     AutoencoderLosses,
     DecoderLosses,
@@ -151,6 +151,7 @@ class Run(Workspace):
         )
         if figures is None:
             return False
+        figures["latent_deviation"] = self.state.deviation or figures["latent_deviation"]
         figures["encode_seconds"] = round(time.monotonic() - begun, 1)
         self.console.print(f"encoded {figures}")
         self.state.figures["latents"] = figures
@@ -209,9 +210,11 @@ class Run(Workspace):
         return over
 
     def new_module(self) -> TextToNoise:
-        """Builds untrained UNet and text encoder on the device."""
+        """Builds UNet and text encoder on the device, untrained or as a warm start left them."""
         vocabulary = dataset.load_backend(self.tokenizer).get_vocab_size()
-        module: Any = TextToNoise(models.build_text_encoder(vocabulary), models.build_unet())
+        text_encoder, unet = models.build_text_encoder(vocabulary), models.build_unet()
+        warm_start.load_networks(self.work, text_encoder, unet)
+        module: Any = TextToNoise(text_encoder, unet)
         return module.to(self.device, memory_format=memory_layout(self.device))
 
     def _sample(self) -> None:

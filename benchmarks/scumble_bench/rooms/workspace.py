@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from scumble_bench.rooms import dataset
+from scumble_bench.rooms import dataset, warm_start
 from scumble_bench.rooms.batches import Shelf
 from scumble_bench.rooms.progress import Clock, RunState
 
@@ -33,6 +33,7 @@ class Options:
     scenes: int = 300_000
     batch: int | None = None
     seed: int = 0
+    start: Path | None = None
     steps: int | None = None
     workers: int | None = None
     device: str | None = None
@@ -68,7 +69,12 @@ class Workspace:
         options = self.options
         if not path.exists():
             planned = 60 * (options.planned_minutes or options.minutes)
-            return RunState(planned, options.seed, options.scenes)
+            state = RunState(planned, options.seed, options.scenes)
+            if options.start is not None:
+                state.deviation = warm_start.prepare(options.start, self.work)
+                state.done = ["vae"]
+                state.started_from = warm_start.history(options.start)
+            return state
         if not options.resume:
             raise FileExistsError(f"{self.work} holds a run: add --resume, or name another folder")
         state = RunState.load(path)
@@ -79,8 +85,9 @@ class Workspace:
 
     def is_done(self, stage: str) -> bool:
         """Tells whether a stage is over, and not asked for more steps than it took."""
-        taken = self.state.figures.get(stage, {}).get("steps", 0)
-        return stage in self.state.done and (self.options.steps or 0) <= taken
+        # A stage that a warm start took over has no steps of its own.
+        taken = self.state.figures.get(stage, {}).get("steps", self.options.steps)
+        return stage in self.state.done and (self.options.steps or 0) <= (taken or 0)
 
     def finish(self, stage: str) -> None:
         """Marks a stage as over."""
