@@ -1,5 +1,7 @@
 """The base of every user-facing request and option: frozen, checked, unknown keys refused."""
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -7,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from scumble.errors import OptionError
 
-__all__ = ["Options", "Words", "check_options"]
+__all__ = ["Options", "Words", "check_options", "described"]
 
 
 def _listed(given: object) -> object:
@@ -19,11 +21,26 @@ Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 class Options(BaseModel):
-    """Base of a plugin's options and of every request; its JSON schema is `model_json_schema()`."""
+    """Base of a plugin's options and of every request; its JSON schema is `model_json_schema()`.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    What the class docstring says of a field under `Attributes:` is its description in the schema.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, meaning in described(cls.__doc__ or "").items():
+            if name in cls.model_fields:
+                cls.model_fields[name].description = meaning
+        cls.model_rebuild(force=True)
+
+
+def described(docstring: str) -> dict[str, str]:
+    """Return name -> meaning from the `Attributes:` section of a docstring."""
+    _, _, section = inspect.cleandoc(docstring).partition("\nAttributes:\n")
+    found = re.findall(r"^    (\w+): (.+(?:\n     .+)*)", section, flags=re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in found}
 
 
 Model = TypeVar("Model", bound=Options)

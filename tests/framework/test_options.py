@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from scumble import Field, Options
 from scumble.errors import OptionError
 from scumble.options import Words, check_options
+from scumble.requests import REQUESTS
 
 
 class Inner(Options):
@@ -62,3 +63,34 @@ def test_options_of_nothing():
 
 def test_the_schema_closes_the_door():
     assert Settings.model_json_schema()["additionalProperties"] is False
+
+
+class TestDescriptions:
+    def test_the_schema_says_what_the_docstring_says(self):
+        class Base(Options):
+            """Base.
+
+            Attributes:
+                first: one
+                    and a half.
+            """
+
+            first: int = 1
+
+        class Derived(Base):
+            """Derived.
+
+            Attributes:
+                second: two: and more.
+            """
+
+            second: int = 2
+
+        properties = Derived.model_json_schema()["properties"]
+        assert properties["first"]["description"] == "one and a half."
+        assert properties["second"]["description"] == "two: and more."
+
+    def test_every_request_field_is_described(self):
+        for name, request in REQUESTS.items():
+            for field, schema in request.model_json_schema()["properties"].items():
+                assert schema.get("description"), f"{name}.{field}"
