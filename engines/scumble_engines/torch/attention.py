@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scumble.sites import Site
 
-__all__ = ["Controls", "PortProcessor"]
+__all__ = ["Controls", "PortProcessor", "read_gate"]
 
 # exp(-100) vanishes beside any attended key, and 100 is still exact enough in half precision.
 FORBID = 100.0
@@ -23,7 +23,11 @@ FORBID = 100.0
 
 @dataclass(slots=True)
 class Controls:
-    """What one step asks of the attention; None is off. Axes as declared in `scumble.ports`."""
+    """What one step asks of the attention; None is off. Axes as declared in `scumble.ports`.
+
+    `read_gate` is `read.sites` over its sum, so that gated maps add up to their mean; `read_sites`
+    are the sites worth computing, which a traced graph cannot know: there it is all of a stride.
+    """
 
     latent: tuple[int, int] = (0, 0)
     route: Tensor | None = None
@@ -32,6 +36,7 @@ class Controls:
     mix_row: Tensor | None = None
     mix_sites: Tensor | None = None
     read_weights: Tensor | None = None
+    read_gate: Tensor | None = None
     read_sites: frozenset[int] = frozenset()
     feature_route: Tensor | None = None
     region_query: Tensor | None = None
@@ -41,7 +46,7 @@ class Controls:
     source_text: Tensor | None = None
     source: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     # What the step gives back.
-    reads: dict[int, list[Tensor]] = field(default_factory=dict[int, list[Tensor]])
+    reads: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     recorded: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     visited: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
@@ -178,8 +183,9 @@ class PortProcessor:
     def _read(
         self, q: Tensor, k: Tensor, mix: tuple[Tensor, Tensor, Tensor] | None, controls: Controls
     ) -> None:
-        """Append A.w, (addressable, words, height, width), mean over heads, after any mix."""
+        """Add A.w, (addressable, words, height, width), mean over heads, after any mix."""
         assert controls.read_weights is not None
+        assert controls.read_gate is not None
         weights = controls.read_weights.transpose(1, 2)  # (addressable, tokens, words)
         if mix is None:
             seen = _look(q, k, weights)
@@ -193,8 +199,15 @@ class PortProcessor:
             seen = torch.cat([seen[:rows] + theirs, seen[rows:]])
         grid = self.site.grid(controls.latent)
         maps = seen.transpose(1, 2).unflatten(2, grid)
-        controls.reads.setdefault(self.site.stride, []).append(maps)
+        maps = maps * controls.read_gate[self.site.index]
+        known = controls.reads.get(self.site.stride)
+        controls.reads[self.site.stride] = maps if known is None else known + maps
         controls.visited.append(("read", self.site.path))
+
+
+def read_gate(sites: Tensor | None) -> Tensor | None:
+    """Return `read.sites` over its sum; zeros where nothing is chosen."""
+    return None if sites is None else sites / sites.sum().clamp(min=1)
 
 
 def _linear(module: nn.Module | None) -> nn.Module:

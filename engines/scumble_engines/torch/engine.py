@@ -18,7 +18,7 @@ from scumble.engine import Engine, EngineSettings, ModelInfo, Precision, StepOut
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group
-from scumble_engines.torch.attention import Controls, PortProcessor
+from scumble_engines.torch.attention import Controls, PortProcessor, read_gate
 from scumble_engines.torch.sites import sites_of
 
 __all__ = ["TorchEngine"]
@@ -167,10 +167,7 @@ class TorchEngine(Engine):
                     f"{len(visited)} of {len(self._paths)} attention sites ran through Scumble; "
                     "their processors were replaced after loading: load the model anew."
                 )
-            reads = {
-                stride: self._to_host(torch.stack(maps).mean(0))
-                for stride, maps in controls.reads.items()
-            }
+            reads = {stride: self._to_host(field) for stride, field in controls.reads.items()}
             recorded: dict[str, object] = dict(controls.recorded)
             return StepOutput(self._to_host(noise), reads, recorded, self._took_effect(controls))
 
@@ -215,6 +212,7 @@ class TorchEngine(Engine):
             mix_row=tensor("mix.row"),
             mix_sites=tensor("mix.sites", wide),
             read_weights=tensor("read.weights", wide),
+            read_gate=read_gate(tensor("read.sites", wide)),
             read_sites=frozenset(int(site) for site in np.flatnonzero(gate)),
             feature_route=tensor("feature_route"),
             region_query=tensor("region.query", wide),
