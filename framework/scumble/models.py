@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from scumble.errors import ModelError
+from scumble.packs import MANIFEST, Manifest, read_manifest
 from scumble.plugins import list_entries, load_entry
 from scumble.schedulers import SchedulerConfig
 
@@ -24,19 +25,21 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A diffusers folder whose files have been looked over.
+    """A diffusers folder, or a pack, whose files have been looked over.
 
     Attributes:
         name: as the user gave it.
         folder: where it lies.
         scheduler: the noise schedule it was trained with.
-        unet: the UNet's configuration.
+        unet: the UNet's configuration; empty for a pack.
+        manifest: of a pack, else None.
     """
 
     name: str
     folder: Path
     scheduler: SchedulerConfig
     unet: Mapping[str, Any]
+    manifest: Manifest | None = None
 
     @property
     def tokenizer(self) -> Path:
@@ -45,6 +48,8 @@ class Checkpoint:
 
     def fingerprint(self) -> str:
         """Return the sha256 over every file that a run depends on, name by name."""
+        if self.manifest is not None:
+            return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()
         digest = hashlib.sha256()
         parts = (*PARTS, "tokenizer", "scheduler")
         found = sorted(path for part in parts for path in self.folder.glob(f"{part}/*"))
@@ -104,6 +109,10 @@ def _from_hub(name: str, revision: str | None, local_files_only: bool) -> Path:
 
 
 def _look_over(name: str, folder: Path) -> Checkpoint:
+    if (folder / MANIFEST).is_file():
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json", name)
+        manifest = read_manifest(folder)
+        return Checkpoint(name, folder, SchedulerConfig.from_dict(scheduler), {}, manifest)
     if not (folder / "model_index.json").is_file():
         raise ModelError(f"{name!r} is no checkpoint: {folder.name} has no model_index.json.")
     for part in PARTS:

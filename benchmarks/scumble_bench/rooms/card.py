@@ -82,7 +82,7 @@ Trained by `python -m scumble_bench.rooms.train` on {facts["device"]} in
   colour words, averaged over heads and sites, is trained to lie inside the thing they name,
   with weight {facts["word_weight"]} beside the noise loss. The gate on where words look is
   therefore met by training for it.
-- `judge/` holds the classifier that scores edits; it is trained on the same world, half of it
+- `judge/` holds the classifier that scores edits; it is trained on the same world, some of it
   on pictures that went through this VAE.
 - The loss curves, seeds and versions are in `training.json`.
 """,

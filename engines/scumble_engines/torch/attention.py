@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scumble.sites import Site
 
-__all__ = ["Controls", "PortProcessor", "read_gate"]
+__all__ = ["ControlBus", "Controls", "PortProcessor", "read_gate"]
 
 # exp(-100) vanishes beside any attended key, and 100 is still exact enough in half precision.
 FORBID = 100.0
@@ -51,17 +51,27 @@ class Controls:
     visited: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
+class ControlBus:
+    """Holds the controls of the step for every processor of a UNet.
+
+    An object and not a list: a tracer copies lists that it finds on modules.
+    """
+
+    def __init__(self) -> None:
+        self.controls = Controls()
+
+
 class PortProcessor:
     """Attention of one site, under the controls of the step.
 
     Args:
         site: where this is.
-        controls: shared by all processors of a UNet; `controls[0]` is the step's.
+        bus: shared by all processors of a UNet; it holds the controls of the step.
     """
 
-    def __init__(self, site: Site, controls: list[Controls]) -> None:
+    def __init__(self, site: Site, bus: ControlBus) -> None:
         self.site = site
-        self._controls = controls
+        self._bus = bus
 
     def __call__(
         self,
@@ -72,7 +82,7 @@ class PortProcessor:
         temb: Tensor | None = None,
     ) -> Tensor:
         """Return the site's output, (rows, cells, channels)."""
-        controls = self._controls[0]
+        controls = self._bus.controls
         controls.visited.append(("site", self.site.path))
         if controls.record_row is not None:
             recorded = hidden_states.index_select(0, controls.record_row)

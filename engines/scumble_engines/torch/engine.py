@@ -3,7 +3,7 @@
 import importlib.metadata
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from scumble.engine import Engine, EngineSettings, ModelInfo, Precision, StepOut
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group
-from scumble_engines.torch.attention import Controls, PortProcessor, read_gate
+from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
 from scumble_engines.torch.sites import sites_of
 
-__all__ = ["TorchEngine"]
+__all__ = ["Parts", "TorchEngine"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,15 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+
+
+class Parts(NamedTuple):
+    """The modules of a loaded model, and what their attention reads its controls from."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    bus: ControlBus
 
 
 class TorchEngine(Engine):
@@ -44,8 +53,14 @@ class TorchEngine(Engine):
         self._unet: UNet2DConditionModel | None = None
         self._vae: AutoencoderKL | None = None
         self._text: CLIPTextModel | None = None
-        self._controls = [Controls()]
+        self._bus = ControlBus()
         self._paths: dict[str, str] = {}
+
+    @property
+    def parts(self) -> Parts:
+        """The loaded modules, for the exporter, which traces what this engine runs."""
+        unet, vae = _loaded(self._unet), _loaded(self._vae)
+        return Parts(unet, vae, _loaded(self._text), self._bus)
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +112,7 @@ class TorchEngine(Engine):
     def close(self) -> None:
         """Drop the modules, and what the device caches for them."""
         self._unet = self._vae = self._text = None
-        self._controls[0] = Controls()
+        self._bus.controls = Controls()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -108,6 +123,11 @@ class TorchEngine(Engine):
         if device.type == "cpu" and dtype == torch.float16:
             raise EngineError("fp16 on a CPU is slow and wrong in places; use bf16 or fp32.")
         wide = torch.float64 if dtype == torch.float64 else torch.float32
+        if checkpoint.manifest is not None:
+            raise ModelError(
+                f"{checkpoint.name!r} is a pack, which the torch engine does not run; use engine "
+                "'onnxruntime', or the diffusers folder that it was exported from."
+            )
         if checkpoint.unet.get("addition_embed_type"):
             raise ModelError(
                 f"{checkpoint.name!r} conditions its UNet on more than text, as SDXL does, and the "
@@ -126,7 +146,7 @@ class TorchEngine(Engine):
                 conv = cast("nn.Module", module.conv2)
                 conv.register_forward_hook(self._feature_hook(site.index, site.path))
             else:
-                cast("Any", module).set_processor(PortProcessor(site, self._controls))
+                cast("Any", module).set_processor(PortProcessor(site, self._bus))
         self._unet, self._vae, self._text = unet, vae, text
         self._paths = {f"source.{s.path}": s.path for s in sites if s.kind != "resnet"}
         return ModelInfo(
@@ -139,7 +159,7 @@ class TorchEngine(Engine):
 
     def _feature_hook(self, index: int, path: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
         def route(_module: nn.Module, _given: object, output: Tensor) -> Tensor:
-            controls = self._controls[0]
+            controls = self._bus.controls
             if controls.feature_route is None:
                 return output
             controls.visited.append(("feature", path))
@@ -151,7 +171,7 @@ class TorchEngine(Engine):
         unet = _loaded(self._unet)
         with torch.inference_mode():
             controls = self._bind(ports)
-            self._controls[0] = controls
+            self._bus.controls = controls
             try:
                 noise = unet(
                     self._to_device(ports["sample"], unet.dtype),
@@ -160,7 +180,7 @@ class TorchEngine(Engine):
                     return_dict=False,
                 )[0]
             finally:
-                self._controls[0] = Controls()
+                self._bus.controls = Controls()
             visited = [path for kind, path in controls.visited if kind == "site"]
             if visited != list(self._attention_order()):
                 raise ControlError(

@@ -208,7 +208,7 @@ def test_a_step_leaves_nothing_behind(engines: Engines, base: Any):
     some = dict(list(recorded.items())[1:])
     with pytest.raises(ControlError):
         engine.step({**ports, **some, "source.text": ports["text"][:1]})
-    assert engine._controls == [attention.Controls()]
+    assert engine._bus.controls == attention.Controls()
     again = engine.step(ports)
     assert np.array_equal(again.noise, first.noise)
     assert again.bound == frozenset()

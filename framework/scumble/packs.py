@@ -1,0 +1,138 @@
+"""A pack: a model as graphs that need no torch, with a manifest of all that a run must know."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from scumble.errors import ModelError
+from scumble.options import Options
+from scumble.ports import Group
+from scumble.sites import Kind, Place, Site, SiteTable
+
+__all__ = ["MANIFEST", "Manifest", "SiteEntry", "Variant", "check_files", "read_manifest"]
+
+MANIFEST = "manifest.json"
+
+
+class SiteEntry(Options):
+    """A `Site`, as JSON."""
+
+    index: int
+    path: str
+    kind: Kind
+    place: Place
+    stride: int
+    channels: int
+    heads: int
+
+
+class Variant(Options):
+    """One UNet graph.
+
+    Attributes:
+        file: the graph.
+        groups: port groups that it has beside the plain ports.
+        parity: largest difference to torch on random ports, relative to the largest value.
+    """
+
+    file: str
+    groups: tuple[Group, ...]
+    parity: float
+
+
+class Manifest(Options):
+    """What `manifest.json` says.
+
+    Attributes:
+        format: of the manifest.
+        precision: of the UNet's graphs.
+        opset: of every graph.
+        latent: (height, width) that the graphs are made for.
+        native: (height, width) that the model was trained on.
+        channels: of a latent.
+        factor: pixels for each latent cell along a side.
+        tokens: length of the text window.
+        features: width of a text embedding.
+        rows: fewest and most rows of a step.
+        words: weight vectors that a reading graph takes.
+        read_strides: strides that a reading graph gives out.
+        sites: the UNet's sites.
+        variants: name -> UNet graph, fewest ports first.
+        components: text_encoder, vae_encoder, vae_decoder -> graph.
+        versions: package -> version that made the pack.
+        files: name -> sha256 of every file but the manifest.
+    """
+
+    format: Literal[1] = 1
+    precision: Literal["fp32", "fp16"]
+    opset: int
+    latent: tuple[int, int]
+    native: tuple[int, int]
+    channels: int
+    factor: int
+    tokens: int
+    features: int
+    rows: tuple[int, int]
+    words: int
+    read_strides: tuple[int, ...]
+    sites: tuple[SiteEntry, ...]
+    variants: dict[str, Variant]
+    components: dict[Literal["text_encoder", "vae_encoder", "vae_decoder"], str]
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    def table(self) -> SiteTable:
+        """Return the site table, checked."""
+        sites = tuple(Site(**entry.model_dump()) for entry in self.sites)
+        return SiteTable(sites, self.native)
+
+    def variant_for(self, groups: frozenset[Group]) -> str | None:
+        """Return the variant with the fewest ports that has all of these groups, or None."""
+        fitting = [n for n, v in self.variants.items() if groups <= set(v.groups)]
+        return min(fitting, key=lambda n: len(self.variants[n].groups), default=None)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return a pack's manifest.
+
+    Raises:
+        ModelError: there is none, or it is not one that this version reads.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{folder.name!r} is no pack: it has no {MANIFEST}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise ModelError(
+            f"pack {folder.name!r} has a {MANIFEST} that cannot be used ({where}: {first['msg']}); "
+            "export the model anew."
+        ) from error
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ModelError unless every file of a pack lies inside it and is what was written.
+
+    Links are refused: a file that is reached through one can be exchanged behind the manifest.
+    """
+    for name, wanted in manifest.files.items():
+        path = folder / name
+        parts = [folder.joinpath(*Path(name).parts[: i + 1]) for i in range(len(Path(name).parts))]
+        if (
+            ".." in Path(name).parts
+            or Path(name).is_absolute()
+            or any(p.is_symlink() for p in parts)
+        ):
+            raise ModelError(f"pack {folder.name!r} names a file outside of it: {name!r}.")
+        if not path.is_file():
+            raise ModelError(f"pack {folder.name!r} lacks {name!r}; export the model anew.")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != wanted:
+            raise ModelError(
+                f"{name!r} of pack {folder.name!r} is not the file that was exported; export anew."
+            )
