@@ -1,11 +1,13 @@
 """What holds for every test: no network, few threads, one seed, a cache folder of its own."""
 
+import fcntl
 import os
 import random
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -63,3 +65,26 @@ def _seed() -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of random weights, quick to export."""
+    tiny = run_path(str(Path(__file__).parent / "tiny_checkpoint.py"))
+    return tiny["write_checkpoint"](tmp_path_factory.mktemp("small"), unet=tiny["SMALL"])
+
+
+@pytest.fixture(scope="session")
+def pack(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small` as a pack with every variant; made once, also where several workers run."""
+    from scumble.models import find_checkpoint
+    from scumble_export.pack import export_pack
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "pack.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "pack").exists():
+            export_pack(find_checkpoint(small), shared / "pack")
+    return shared / "pack"

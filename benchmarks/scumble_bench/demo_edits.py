@@ -59,5 +59,90 @@ class DemoEdit:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-PICTURES: tuple[DemoPicture, ...] = ()
-EDITS: tuple[DemoEdit, ...] = ()
+PICTURES: tuple[DemoPicture, ...] = (
+    # Held-out scenes of the world, and a picture painted by other means in another size.
+    DemoPicture("table", "table.png", "a room with a red sofa and a purple table"),
+    DemoPicture("cat", "cat.png", "a room with a brown cat, a blue carpet and a red sofa"),
+    DemoPicture("drawn", "drawn.jpg", "a room with a green sofa and a yellow ball"),
+)
+
+EDITS: tuple[DemoEdit, ...] = (
+    DemoEdit(
+        picture="table",
+        kind="swap",
+        target="a room with a green sofa and a purple table",
+        thing="sofa",
+        label="swap: red -> green",
+        colour="green",
+        options={"blend_words": ("sofa",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="table",
+        kind="refine",
+        target="a room with a red sofa and a yellow table",
+        thing="table",
+        label="refine: a yellow table",
+        colour="yellow",
+        options={"mode": "refine", "blend_words": ("table",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="table",
+        kind="reweight",
+        target="a room with a red sofa and a purple table",
+        thing="sofa",
+        label="reweight: red x 4",
+        options={"reweight": {"red": 4}, "blend_words": ("sofa",), "cross_window": 1.0},
+    ),
+    DemoEdit(
+        picture="cat",
+        kind="swap",
+        target="a room with a brown cat, a blue carpet and a green sofa",
+        thing="sofa",
+        label="swap: red -> green",
+        colour="green",
+        options={"blend_words": ("sofa",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="cat",
+        kind="refine",
+        target="a room with a brown cat, a yellow carpet and a red sofa",
+        thing="carpet",
+        label="refine: a yellow carpet",
+        colour="yellow",
+        options={"mode": "refine", "blend_words": ("carpet",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="cat",
+        kind="reweight",
+        target="a room with a brown cat, a blue carpet and a red sofa",
+        thing="carpet",
+        label="reweight: blue x -2",
+        options={"reweight": {"blue": -2}, "blend_words": ("carpet",), "cross_window": 1.0},
+    ),
+    DemoEdit(
+        picture="drawn",
+        kind="swap",
+        target="a room with a blue sofa and a yellow ball",
+        thing="sofa",
+        label="swap: green -> blue",
+        colour="blue",
+        options={"blend_words": ("sofa",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="drawn",
+        kind="refine",
+        target="a room with a green sofa and a red ball",
+        thing="ball",
+        label="refine: a red ball",
+        colour="red",
+        options={"mode": "refine", "blend_words": ("ball",), "cross_window": 0.6},
+    ),
+    DemoEdit(
+        picture="drawn",
+        kind="reweight",
+        target="a room with a green sofa and a yellow ball",
+        thing="sofa",
+        label="reweight: green x 4",
+        options={"reweight": {"green": 4}, "blend_words": ("sofa",), "cross_window": 1.0},
+    ),
+)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scumble.errors import EngineError
 from scumble.models import find_checkpoint
 
 __all__ = ["export"]
@@ -23,8 +24,12 @@ def export(
 ) -> None:
     """Export a model to a pack, which the onnxruntime engine runs without torch."""
     # Here and not above: the exporter needs torch and onnx, and help must not.
-    from scumble_export.pack import VARIANTS, export_pack
-
+    try:
+        from scumble_export.pack import VARIANTS, export_pack
+    except ImportError as error:
+        raise EngineError(
+            f"exporting needs {error.name}, which is not installed: pip install 'scumble[export]'."
+        ) from error
     console = Console(stderr=True)
     with console.status("loading") as status:
         manifest = export_pack(

@@ -46,7 +46,9 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the scaled latent, (1, channels, height / factor, width / factor)."""
-        moments = self.vae.quant_conv(self.vae.encoder(pixels))
+        moments = self.vae.encoder(pixels)
+        if self.vae.quant_conv is not None:
+            moments = self.vae.quant_conv(moments)
         return torch.chunk(moments, 2, dim=1)[0] * self.scale
 
 
@@ -60,4 +62,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return (n, 3, height x factor, width x factor)."""
-        return self.vae.decoder(self.vae.post_quant_conv(latents / self.scale))
+        latents = latents / self.scale
+        if self.vae.post_quant_conv is not None:
+            latents = self.vae.post_quant_conv(latents)
+        return self.vae.decoder(latents)

@@ -13,10 +13,10 @@ from scumble.errors import ModelError
 from scumble.ports import INPUTS, Group, Port, PortSizes, neutral
 from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
 
-__all__ = ["ROWS", "WORDS", "Declaration", "PortedUNet", "declare"]
+__all__ = ["ROWS", "WORDS", "Declaration", "PortedUNet", "as_tensors", "declare"]
 
 ROWS = (1, 8)
-"""Fewest and most rows of a step; the host splits larger ones."""
+"""Fewest and most rows of a step; the engine refuses more."""
 WORDS = 2
 """Weight vectors that a reading graph takes; fewer are padded."""
 

@@ -8,28 +8,27 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnx
-import onnxruntime
-import torch
 from torch import nn
 
 from scumble.arrays import Array
+from scumble.engine import EngineSettings
 from scumble.errors import ModelError, OptionError
 from scumble.models import Checkpoint
 from scumble.packs import MANIFEST, Manifest, SiteEntry, Variant
 from scumble.ports import Group, PortSizes
 from scumble_engines.torch import TorchEngine
 from scumble_export.components import Decoder, Encoder, TextEncoder
-from scumble_export.graph import ROWS, WORDS, Declaration, PortedUNet, as_tensors, declare
+from scumble_export.graph import ROWS, WORDS, Declaration, PortedUNet, declare
+from scumble_export.tracing import parity, require_declared, traced
 from scumble_export.weights import WeightFile
 
-__all__ = ["TOLERANCE", "VARIANTS", "export_pack"]
+__all__ = ["VARIANTS", "export_pack"]
 
 VARIANTS: dict[str, tuple[Group, ...]] = {
     "plain": (),
@@ -38,8 +37,6 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "masked": ("route", "mix", "read", "region"),
 }
 """Variant -> port groups, fewest first."""
-TOLERANCE = 1e-5
-"""Largest difference to torch, relative to the largest value, that a graph in fp32 may have."""
 OPSETS = (21, 23)
 TRACED_ROWS = 3
 MADE_WITH = ("scumble", "torch", "diffusers", "transformers", "onnx", "onnxscript")
@@ -67,16 +64,22 @@ def export_pack(
         ModelError: a graph that differs from its declaration or from torch; nothing is written.
     """
     unknown = sorted(set(variants) - set(VARIANTS))
-    if unknown or opset not in OPSETS:
+    if unknown or not variants:
         raise OptionError(
-            f"variants are {', '.join(VARIANTS)} and opsets {OPSETS}; got "
-            f"{', '.join(unknown) or opset}."
+            f"no variant {', '.join(unknown) or 'given'}; there are {', '.join(VARIANTS)}."
         )
-    if out.exists():
+    if opset not in OPSETS:
+        raise OptionError(f"opset is {opset}, want {' or '.join(map(str, OPSETS))}.")
+    if checkpoint.manifest is not None:
+        raise ModelError(f"{checkpoint.name!r} is a pack already; export the diffusers folder.")
+    if out.exists() or out.is_symlink():
         raise OptionError(f"'{out}' exists; name a folder that does not.")
     if not out.parent.is_dir():
         raise OptionError(f"'{out.parent}' is no folder; make it first.")
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OptionError(f"'{out.parent}' cannot be written: {error.strerror}.") from error
     try:
         manifest = _write(checkpoint, draft, opset, variants, progress)
         draft.chmod(0o755)
@@ -94,18 +97,18 @@ def _write(
     progress: Callable[[str], None],
 ) -> Manifest:
     progress("loading")
-    with TorchEngine() as engine:
+    with TorchEngine(EngineSettings(device="cpu")) as engine:
         info = engine.load(checkpoint)
         sizes = info.sizes(info.sites.native)
         weights = WeightFile(folder)
         written: dict[str, Variant] = {}
         try:
-            for name in variants:
+            for name in dict.fromkeys(variants):
                 progress(f"unet, {name}")
                 declaration = declare(VARIANTS[name], name, (info.sites.map_stride,))
                 file = f"unet.{name}.onnx"
-                parity = _unet(engine, declaration, sizes, folder / file, weights, opset)
-                written[name] = Variant(file=file, groups=declaration.groups, parity=parity)
+                worst = _unet(engine, declaration, sizes, folder / file, weights, opset)
+                written[name] = Variant(file=file, groups=declaration.groups, parity=worst)
             progress("text encoder and autoencoder")
             components = _components(engine, sizes, info.factor, folder, weights, opset)
         finally:
@@ -132,12 +135,12 @@ def _unet(
     )
     examples = declaration.examples(sizes, TRACED_ROWS, seed=0)
     names = [port.name for port in declaration.inputs]
-    model = _traced(module, examples, dynamic, names, list(declaration.outputs), opset)
-    _require_declared(model, declaration, sizes)
+    model = traced(module, examples, dynamic, names, list(declaration.outputs), opset)
+    require_declared(model, declaration, sizes)
     weights.take(model)
     onnx.save_model(model, path)
     return max(
-        _parity(module, path, declaration.examples(sizes, rows, seed=rows)) for rows in (1, 2, 5)
+        parity(module, path, declaration.examples(sizes, rows, seed=rows)) for rows in (1, 2, 5)
     )
 
 
@@ -164,90 +167,19 @@ def _components(
     for name, (module, given, example, dynamic) in wanted.items():
         files[name] = f"{name}.onnx"
         examples = {given: example}
-        model = _traced(module.eval(), examples, (dynamic,), [given], [name], opset)
+        model = traced(module.eval(), examples, (dynamic,), [given], [name], opset)
         weights.take(model)
         onnx.save_model(model, folder / files[name])
-        _parity(module, folder / files[name], examples)
+        for several in (examples, {given: example[:1]}):
+            parity(module, folder / files[name], several)
     return files
-
-
-def _traced(
-    module: nn.Module,
-    examples: dict[str, Array],
-    dynamic: tuple[dict[int, str], ...],
-    inputs: list[str],
-    outputs: list[str],
-    opset: int,
-) -> onnx.ModelProto:
-    named = {name for axes in dynamic for name in axes.values()}
-    rows = {name: torch.export.Dim(name, min=1, max=ROWS[1]) for name in named}
-    shapes: Any = tuple({axis: rows[name] for axis, name in axes.items()} for axes in dynamic)
-    # `forward` takes *inputs, so that one module serves every declaration.
-    if isinstance(module, PortedUNet):
-        shapes = (shapes,)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, none of them ours
-        program = torch.onnx.export(
-            module,
-            as_tensors(examples, torch.float32),
-            dynamo=True,
-            opset_version=opset,
-            dynamic_shapes=shapes,
-            input_names=inputs,
-            output_names=outputs,
-            verbose=False,
-        )
-    assert program is not None
-    return cast("onnx.ModelProto", program.model_proto)
-
-
-def _require_declared(model: onnx.ModelProto, declaration: Declaration, sizes: PortSizes) -> None:
-    """Raise ModelError if the graph's inputs or outputs differ in name, axis or dtype."""
-    kinds = {"float": onnx.TensorProto.FLOAT, "index": onnx.TensorProto.INT64}
-    wanted = [(p.name, declaration.shape(p, sizes), kinds[p.dtype]) for p in declaration.inputs]
-    found = [
-        (
-            value.name,
-            tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim),
-            value.type.tensor_type.elem_type,
-        )
-        for value in model.graph.input
-    ]
-    outputs = tuple(value.name for value in model.graph.output)
-    if found != wanted or outputs != declaration.outputs:
-        pairs = zip(found, wanted, strict=False)
-        first = next((f"{f} instead of {w}" for f, w in pairs if f != w), "")
-        raise ModelError(
-            f"the {declaration.name} graph differs from its declaration: {first or outputs}."
-        )
-
-
-def _parity(module: nn.Module, path: Path, examples: dict[str, Array]) -> float:
-    """Return the largest difference of a graph to its module, relative to the largest value."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    found = cast("list[Array]", session.run(None, examples))
-    with torch.no_grad():
-        wanted = module(*as_tensors(examples, torch.float32))
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    worst = 0.0
-    for mine, theirs in zip(found, wanted, strict=True):
-        reference = theirs.numpy()
-        worst = max(worst, float(np.abs(mine - reference).max() / np.abs(reference).max()))
-    if not worst <= TOLERANCE:
-        raise ModelError(
-            f"{path.name} differs from torch by {worst:.1e} of the largest value, more than "
-            f"{TOLERANCE:.0e}; the pack was not written."
-        )
-    return worst
 
 
 def _finish(
     folder: Path, info: Any, opset: int, variants: dict[str, Variant], components: dict[str, str]
 ) -> Manifest:
     files = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): _digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -273,3 +205,8 @@ def _finish(
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return manifest
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

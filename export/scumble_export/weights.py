@@ -56,6 +56,7 @@ class WeightFile:
         nodes = [*casts, *model.graph.node]
         del model.graph.node[:]
         model.graph.node.extend(nodes)
+        self._file.flush()  # the graph is run, and compared, before the next one comes
 
     def _externalise(self, tensor: TensorProto, data: bytes) -> None:
         offset, length = self._place(data)

@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, get_args
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from scumble.errors import ModelError
 from scumble.options import Options
@@ -14,6 +14,7 @@ from scumble.sites import Kind, Place, Site, SiteTable
 __all__ = ["MANIFEST", "Manifest", "SiteEntry", "Variant", "check_files", "read_manifest"]
 
 MANIFEST = "manifest.json"
+Component = Literal["text_encoder", "vae_encoder", "vae_decoder"]
 
 
 class SiteEntry(Options):
@@ -79,9 +80,20 @@ class Manifest(Options):
     read_strides: tuple[int, ...]
     sites: tuple[SiteEntry, ...]
     variants: dict[str, Variant]
-    components: dict[Literal["text_encoder", "vae_encoder", "vae_decoder"], str]
+    components: dict[Component, str]
     versions: dict[str, str]
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = sorted(set(get_args(Component)) - set(self.components))
+        if missing or not self.variants:
+            raise ValueError(f"it lacks {', '.join(missing) or 'variants'}")
+        graphs = (*(variant.file for variant in self.variants.values()), *self.components.values())
+        unlisted = sorted(set(graphs) - set(self.files))
+        if unlisted:
+            raise ValueError(f"{unlisted[0]!r} is used and has no checksum")
+        return self
 
     def table(self) -> SiteTable:
         """Return the site table, checked."""

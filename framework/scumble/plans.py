@@ -219,7 +219,7 @@ class Plan:
     owner: str = field(default="")
 
     def __post_init__(self) -> None:
-        given: object = self.controls
+        given = cast("object", self.controls)
         if not isinstance(given, tuple) or not all(
             isinstance(control, Control) for control in cast("tuple[object, ...]", given)
         ):

@@ -4,7 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from scumble.errors import OptionError, PluginError
 from scumble.hookspecs import Hooks
@@ -162,7 +162,7 @@ def _load_class(name: str) -> tuple[Listed, type[Plugin]]:
     listed, found = load_entry(PLUGINS, name, "plugin")
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise PluginError(f"plugin {name!r} of {listed.origin} is no subclass of scumble.Plugin.")
-    options: object = found.options_type
+    options = cast("object", found.options_type)
     if not (isinstance(options, type) and issubclass(options, Options)):
         raise PluginError(
             f"plugin {name!r} of {listed.origin} has an options_type that is no scumble.Options."

@@ -28,8 +28,7 @@ def perturbed(group: Group, sizes: PortSizes) -> dict[str, Array]:
             ports["mix.row"][1] = 0
             ports["mix.sites"][:, 1] = 1
         case "read":
-            coarse = sizes.sites.of("cross")[0].stride
-            sites = sizes.sites.select("cross", strides=(coarse,))
+            sites = sizes.sites.select("cross", strides=(sizes.sites.map_stride,))
             ports["read.weights"][1, 0, 1] = 1
             ports["read.sites"][list(sites)] = 1
         case "feature":

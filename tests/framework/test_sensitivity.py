@@ -10,9 +10,10 @@ import pytest
 
 from scumble.engine import StepOutput
 from scumble.errors import ControlError, NumericalError
-from scumble.ports import CONTROL_GROUPS, Group, check_inputs, groups_of, neutral
+from scumble.ports import CONTROL_GROUPS, Group, PortSizes, check_inputs, groups_of, neutral
 from scumble.sensitivity import perturbed, require_effect
 from scumble.session import Session
+from scumble.sites import Site, SiteTable
 from scumble.testing import FakeEngine, fake_session
 
 
@@ -118,3 +119,17 @@ def test_what_is_fed_fits_the_declaration_and_is_not_neutral(session: Session, g
 def test_what_cannot_be_perturbed(session: Session, group: Group):
     with pytest.raises(Exception, match=group):
         perturbed(group, session.info.sizes((8, 8)))
+
+
+def test_maps_are_probed_where_words_separate_best():
+    # As in Stable Diffusion 1: the first site is finer than the maps that packs give out.
+    sites = SiteTable(
+        tuple(
+            Site(index, f"down.{index}", "cross", "down", stride, 8, 2)
+            for index, stride in enumerate((1, 2, 4))
+        ),
+        (64, 64),
+    )
+    assert sites.map_stride == 4
+    ports = perturbed("read", PortSizes((4, 64, 64), 77, 16, sites))
+    assert ports["read.sites"].tolist() == [0, 0, 1]

@@ -38,7 +38,7 @@ from scumble.words import Tokenizer
 STEPS = 6
 FACTOR = 2  # pixels for each latent cell, of the tiny checkpoint
 write_checkpoint: Callable[..., Path] = run_path(
-    str(Path(__file__).parents[1] / "engines" / "torch" / "conftest.py")
+    str(Path(__file__).parents[1] / "tiny_checkpoint.py")
 )["write_checkpoint"]
 
 CAT = "a red cat on a sofa"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import onnxruntime
@@ -41,7 +41,7 @@ class OnnxRuntimeEngine(Engine):
     @property
     def provider(self) -> str:
         """The execution provider in use; nothing is run on another one."""
-        wanted = self.settings.device.split(":")[0]
+        wanted, _, _ = self.settings.device.partition(":")
         available = onnxruntime.get_available_providers()
         if wanted == "auto":
             wanted = "cuda" if PROVIDERS["cuda"] in available else "cpu"
@@ -76,12 +76,13 @@ class OnnxRuntimeEngine(Engine):
 
     def decode(self, latents: Floats) -> Floats:
         """Return (n, 3, height, width) pixels, about -1 to 1, of scaled latents."""
+        self._require_size(latents.shape[-2], latents.shape[-1])
         return self._run(self.manifest.components["vae_decoder"], {"latents": latents})[0]
 
     def close(self) -> None:
         """Drop the sessions."""
         self._sessions.clear()
-        self._manifest = None
+        self._manifest = self._folder = None
 
     def _load(self, checkpoint: Checkpoint) -> ModelInfo:
         manifest = checkpoint.manifest
@@ -96,6 +97,7 @@ class OnnxRuntimeEngine(Engine):
                 "export another."
             )
         check_files(checkpoint.folder, manifest)
+        self.close()
         self._manifest, self._folder = manifest, checkpoint.folder
         return ModelInfo(
             sites=manifest.table(),
@@ -125,41 +127,39 @@ class OnnxRuntimeEngine(Engine):
         sizes = self.info.sizes((height, width))
         for group in set(manifest.variants[variant].groups) - asked:
             feed |= neutral(group, sizes, rows)
+        strides = self._strides_read(feed) if "read" in asked else frozenset[int]()
         words = self._pad_words(feed) if "read.weights" in feed else 0
-        outputs = self._run(manifest.variants[variant].file, self._typed(feed))
+        outputs = self._run(manifest.variants[variant].file, feed)
         reads = zip(manifest.read_strides, outputs[1:], strict=False)
         return StepOutput(
             outputs[0],
-            {stride: field[:, :words] for stride, field in reads} if "read" in asked else {},
+            {stride: field[:, :words] for stride, field in reads if stride in strides},
             bound=asked,
         )
 
+    def _strides_read(self, feed: Mapping[str, Array]) -> frozenset[int]:
+        """Return the strides of the sites that are read; others than the graph's are refused."""
+        made = self.manifest.read_strides
+        sites = zip(self.info.sites.of("cross"), feed["read.sites"], strict=True)
+        strides = frozenset(site.stride for site, gate in sites if gate)
+        if not strides <= set(made):
+            raise UnsupportedError(
+                f"this pack reads maps at stride {' or '.join(map(str, made))}, not at "
+                f"{', '.join(map(str, sorted(strides)))}."
+            )
+        return strides
+
     def _pad_words(self, feed: dict[str, Array]) -> int:
         """Pad the weight vectors to as many as the graph takes; return how many are meant."""
-        manifest = self.manifest
         weights = feed["read.weights"]
-        strides = {
-            site.stride
-            for site, gate in zip(self.info.sites.of("cross"), feed["read.sites"], strict=True)
-            if gate
-        }
-        if strides - set(manifest.read_strides):
+        spare = self.manifest.words - weights.shape[1]
+        if spare < 0:
             raise UnsupportedError(
-                f"this pack reads at strides {manifest.read_strides}, not at {sorted(strides)}."
+                f"this pack reads {self.manifest.words} weight vectors a row, not "
+                f"{weights.shape[1]}; read fewer words at once."
             )
-        if weights.shape[1] > manifest.words:
-            raise UnsupportedError(
-                f"this pack reads {manifest.words} weight vectors a row, not {weights.shape[1]}."
-            )
-        spare = manifest.words - weights.shape[1]
         feed["read.weights"] = np.pad(weights, ((0, 0), (0, spare), (0, 0)))
         return weights.shape[1]
-
-    def _typed(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        return {
-            name: np.ascontiguousarray(a, np.float32 if a.dtype.kind == "f" else np.int64)
-            for name, a in feed.items()
-        }
 
     def _require_size(self, height: int, width: int) -> None:
         if (height, width) != self.manifest.latent:
@@ -173,7 +173,15 @@ class OnnxRuntimeEngine(Engine):
     def _run(self, file: str, feed: Mapping[str, Array]) -> list[Array]:
         if file not in self._sessions:
             self._sessions[file] = self._session(file)
-        return cast("list[Array]", self._sessions[file].run(None, cast("Any", feed)))
+        typed = {
+            name: np.ascontiguousarray(a, np.float32 if a.dtype.kind == "f" else np.int64)
+            for name, a in feed.items()
+        }
+        try:
+            return cast("list[Array]", self._sessions[file].run(None, typed))
+        # onnxruntime raises classes of its own, which have no common base but this.
+        except Exception as error:
+            raise EngineError(f"onnxruntime could not run {file}: {error}") from error
 
     def _session(self, file: str) -> onnxruntime.InferenceSession:
         if self._folder is None:
@@ -183,7 +191,16 @@ class OnnxRuntimeEngine(Engine):
         if self.settings.threads is not None:
             options.intra_op_num_threads = self.settings.threads
         provider = self.provider
-        session = onnxruntime.InferenceSession(self._folder / file, options, providers=[provider])
+        _, _, number = self.settings.device.partition(":")
+        try:
+            session = onnxruntime.InferenceSession(
+                self._folder / file,
+                options,
+                providers=[(provider, {"device_id": number} if number else {})],
+            )
+        # As above; a runtime that is older than the graphs' opset ends here.
+        except Exception as error:
+            raise EngineError(f"onnxruntime cannot load {file}: {error}") from error
         session.disable_fallback()
         # ONNX Runtime falls back to the CPU by itself and only prints that it did.
         if session.get_providers()[0] != provider:

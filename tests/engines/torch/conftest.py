@@ -1,83 +1,28 @@
-"""A checkpoint of real classes at tiny size, and attention written out as the reference.
+"""The tiny checkpoint on the torch engine, and attention written out as the reference.
 
 Random weights: these tests compare tensors with tensors, and say nothing of pictures.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from runpy import run_path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from scumble.engine import EngineSettings, Precision
 from scumble.models import find_checkpoint
-from scumble_bench.rooms.models import SCHEDULER
-from scumble_bench.rooms.tokenizer import WINDOW, save_tokenizer
+from scumble_bench.rooms.tokenizer import WINDOW
 from scumble_engines.torch import TorchEngine
 
-SENTENCE = "a red blue fluffy cat dog sofa vase purple carpet picture on in room with and sleepy"
-WIDTH = 32
-
-UNET: dict[str, Any] = {
-    "sample_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "layers_per_block": 1,
-    "block_out_channels": (32, 64),
-    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-    "cross_attention_dim": WIDTH,
-    "attention_head_dim": (2, 4),
-    "norm_num_groups": 8,
-}
-
-
-def write_checkpoint(folder: Path, **scheduler: object) -> Path:
-    """Write a diffusers folder: two levels and a middle, 14 attentions, text window of 40."""
-    state = torch.get_rng_state()
-    torch.manual_seed(7)
-    unet = UNet2DConditionModel(**UNET)
-    # As initialised, attention is nearly uniform and every map alike; trained ones are not.
-    for path, module in unet.named_modules():
-        if path.endswith(("to_q", "to_k")):
-            cast("Any", module).weight.data *= 3.0
-    unet.save_pretrained(folder / "unet")
-    vae = AutoencoderKL(
-        block_out_channels=cast("Any", (8, 16)),
-        down_block_types=cast("Any", ("DownEncoderBlock2D",) * 2),
-        up_block_types=cast("Any", ("UpDecoderBlock2D",) * 2),
-        norm_num_groups=4,
-        sample_size=64,
-    )
-    vae.save_pretrained(folder / "vae")
-    save_tokenizer(folder / "tokenizer", SENTENCE.split())
-    vocabulary = len(json.loads((folder / "tokenizer" / "vocab.json").read_text("utf-8")))
-    text = CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        intermediate_size=64,
-        projection_dim=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=WINDOW,
-        bos_token_id=vocabulary - 2,
-        eos_token_id=vocabulary - 1,
-        pad_token_id=vocabulary - 1,
-    )
-    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
-    DDIMScheduler(**{**SCHEDULER, **scheduler}).save_pretrained(folder / "scheduler")
-    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    torch.set_rng_state(state)
-    return folder
+TINY = run_path(str(Path(__file__).parents[2] / "tiny_checkpoint.py"))
+WIDTH: int = TINY["WIDTH"]
+write_checkpoint: Callable[..., Path] = TINY["write_checkpoint"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,231 @@
+"""What every engine promises, on one tiny model: checkpoint or pack, whichever it runs."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scumble.editor import Editor
+from scumble.engine import EngineSettings
+from scumble.errors import EngineError, PortError, UnsupportedError
+from scumble.models import find_checkpoint
+from scumble.plugins import load_entry
+from scumble.ports import CONTROL_GROUPS, Group, neutral
+from scumble.sensitivity import require_effect
+from scumble.session import Session
+
+pytestmark = pytest.mark.thorough
+
+RUNS = {"torch": "small", "onnxruntime": "pack"}
+"""Engine -> the fixture with the model that it runs."""
+MOST = {"onnxruntime": 8}
+"""Engine -> rows that it takes at once, where there is a limit."""
+VARIANTS: dict[str, tuple[Group, ...]] = {
+    "plain": (),
+    "routed": ("route", "mix"),
+    "reading": ("route", "mix", "read"),
+    "masked": ("route", "mix", "read", "region"),
+}
+ENGINES = pytest.mark.parametrize("name", RUNS)
+
+
+class Sessions:
+    """The sessions of each engine on the tiny model; not to be changed."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self.folders = folders
+        self._made: dict[str, Session] = {}
+
+    def fresh(self, name: str) -> Session:
+        """A session of the test's own."""
+        _, kind = load_entry("scumble.engines", name, "engine")
+        engine = kind(EngineSettings(device="cpu", threads=1))
+        return Session(find_checkpoint(self.folders[name]), engine)
+
+    def __getitem__(self, name: str) -> Session:
+        if name not in self._made:
+            self._made[name] = self.fresh(name)
+        return self._made[name]
+
+    def close(self) -> None:
+        for session in self._made.values():
+            session.engine.close()
+
+
+@pytest.fixture(scope="module")
+def sessions(request: pytest.FixtureRequest) -> Iterator[Sessions]:
+    made = Sessions({name: request.getfixturevalue(model) for name, model in RUNS.items()})
+    yield made
+    made.close()
+
+
+def plain(rows: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(rows)
+    return {
+        "sample": rng.standard_normal((rows, 4, 16, 16)).astype(np.float32),
+        "timestep": rng.integers(0, 1000, rows),
+        "text": rng.standard_normal((rows, 40, 32)).astype(np.float32),
+    }
+
+
+def neutral_ports(session: Session, group: Group, rows: int) -> dict[str, Any]:
+    ports = neutral(group, session.info.sizes((16, 16)), rows)
+    return {n: v.astype(np.float32) if v.dtype.kind == "f" else v for n, v in ports.items()}
+
+
+def random_ports(session: Session, groups: tuple[Group, ...], rows: int) -> dict[str, Any]:
+    """Ports of groups, all far from neutral, the row beyond never addressed."""
+    rng = np.random.default_rng(10 + rows)
+    ports = plain(rows)
+    for group in groups:
+        ports |= neutral_ports(session, group, rows)
+    for name in ports.keys() - plain(1).keys():
+        shape = ports[name].shape
+        if name.startswith("region."):
+            ports[name] = rng.integers(0, 2, shape).astype(np.float32)
+        elif ports[name].dtype.kind == "i":
+            ports[name] = rng.integers(0, rows, shape)
+        elif name != "read.sites":
+            ports[name] = rng.random(shape).astype(np.float32)
+    if "read" in groups:
+        sites = session.info.sites
+        ports["read.sites"][list(sites.select("cross", strides=(sites.map_stride,)))] = 1
+        ports["read.weights"] = rng.random((rows, 2, 40)).astype(np.float32)
+    return ports
+
+
+def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def test_no_engine_is_left_out(repository: Path):
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    assert set(RUNS) == set(project["entry-points"]["scumble.engines"])
+
+
+@ENGINES
+def test_the_model_is_the_same(sessions: Sessions, name: str):
+    assert sessions[name].info == sessions["torch"].info
+    assert sessions[name].engine.provenance["engine"] == name
+
+
+@ENGINES
+def test_an_undeclared_port_is_refused(sessions: Sessions, name: str):
+    engine = sessions[name].engine
+    with pytest.raises(PortError, match="port 'attention' is not declared"):
+        engine.step({**plain(), "attention": np.zeros(1)})
+    with pytest.raises(PortError, match="port 'text' has shape"):
+        engine.step({**plain(), "text": np.zeros((3, 41, 32), np.float32)})
+    with pytest.raises(PortError, match="port 'timestep' has dtype"):
+        engine.step({**plain(), "timestep": np.zeros(3, np.float32)})
+
+
+@ENGINES
+def test_as_many_rows_as_are_promised(sessions: Sessions, name: str):
+    engine = sessions[name].engine
+    most = MOST.get(name, 9)
+    for rows in (1, most):
+        assert engine.step(plain(rows)).noise.shape == (rows, 4, 16, 16)
+    if name in MOST:
+        with pytest.raises(PortError, match=f"{most + 1} rows and this pack runs at most {most}"):
+            engine.step(plain(most + 1))
+
+
+@ENGINES
+@pytest.mark.parametrize("group", [g for g in CONTROL_GROUPS if g not in ("record", "replay")])
+def test_neutral_ports_change_nothing_or_are_refused(sessions: Sessions, name: str, group: Group):
+    session = sessions[name]
+    ports = {**plain(), **neutral_ports(session, group, 3)}
+    if group not in session.engine.groups:
+        with pytest.raises(UnsupportedError, match=f"no ports for: {group}"):
+            session.engine.step(ports)
+        return
+    found = session.engine.step(ports)
+    assert group in found.bound
+    assert not found.reads
+    assert distance(found.noise, session.engine.step(plain()).noise) < 1e-5
+
+
+@ENGINES
+@pytest.mark.parametrize("rows", [1, 2, 4, 8])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_engines_agree_with_torch(sessions: Sessions, name: str, variant: str, rows: int):
+    session, reference = sessions[name], sessions["torch"]
+    ports = random_ports(reference, VARIANTS[variant], rows)
+    found, wanted = session.engine.step(ports), reference.engine.step(ports)
+    assert distance(found.noise, wanted.noise) < 1e-5
+    assert found.reads.keys() == wanted.reads.keys()
+    for stride, field in wanted.reads.items():
+        assert distance(found.reads[stride], field) < 1e-5
+    assert set(VARIANTS[variant]) <= found.bound
+    if rows > 1 and variant != "plain":
+        unmoved = session.engine.step({k: ports[k] for k in plain(1)})
+        assert distance(found.noise, unmoved.noise) > 1e-2
+
+
+@ENGINES
+def test_text_and_pictures_agree_with_torch(sessions: Sessions, name: str):
+    engine, reference = sessions[name].engine, sessions["torch"].engine
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 20, (2, 40))
+    pixels = rng.uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
+    latents = rng.standard_normal((2, 4, 16, 16)).astype(np.float32)
+    assert distance(engine.encode_text(ids), reference.encode_text(ids)) < 1e-5
+    assert distance(engine.encode_image(pixels), reference.encode_image(pixels)) < 1e-5
+    assert distance(engine.decode(latents), reference.decode(latents)) < 1e-5
+
+
+@ENGINES
+def test_every_group_that_an_engine_claims_moves_the_output(sessions: Sessions, name: str):
+    for group in sorted(sessions[name].engine.groups):
+        require_effect(sessions[name], group)
+
+
+@ENGINES
+def test_a_step_leaves_nothing_behind(sessions: Sessions, name: str):
+    session = sessions[name]
+    before = session.engine.step(plain()).noise
+    for groups in VARIANTS.values():
+        session.engine.step(random_ports(session, groups, 4))
+    with pytest.raises(PortError):
+        session.engine.step({**plain(), "x": np.zeros(1)})
+    assert np.array_equal(session.engine.step(plain()).noise, before)
+
+
+@ENGINES
+def test_a_closed_engine_says_so(sessions: Sessions, name: str):
+    session = sessions.fresh(name)
+    session.engine.step(plain())
+    session.engine.close()
+    session.engine.close()
+    with pytest.raises(EngineError, match="call load first"):
+        session.engine.step(plain())
+    with pytest.raises(EngineError, match="call load first"):
+        session.engine.decode(np.zeros((1, 4, 16, 16), np.float32))
+
+
+def test_a_whole_edit_agrees_with_torch(sessions: Sessions):
+    picture = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = picture.repeat(4, axis=0).repeat(4, axis=1)
+    made: dict[str, Any] = {}
+    for name, folder in sessions.folders.items():
+        with Editor.load(folder, engine=name, device="cpu", threads=1) as editor:
+            made[name] = editor.edit(
+                picture,
+                source="a red cat on a sofa",
+                target="a blue cat on a sofa",
+                steps=4,
+                options={"blend_words": "cat"},
+            )
+    wanted = made.pop("torch")
+    scale = max(float(np.abs(latent).max()) for latent in wanted.latents.values())
+    assert np.abs(wanted.latents[1] - wanted.latents[0]).max() > 0.01 * scale
+    for found in made.values():
+        assert found.latents.keys() == wanted.latents.keys()
+        for row, latent in wanted.latents.items():
+            assert np.abs(found.latents[row] - latent).max() < 1e-3 * scale
+        assert found.rows == wanted.rows

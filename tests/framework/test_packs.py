@@ -1,0 +1,202 @@
+"""A pack's manifest and files are looked over before anything is done with them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scumble.errors import ModelError
+from scumble.models import find_checkpoint
+from scumble.packs import MANIFEST, check_files, read_manifest
+from scumble.ports import Group
+from scumble.testing import fake_checkpoint
+from scumble.testing.fake_engine import SITES
+
+COMPONENTS = ("text_encoder", "vae_encoder", "vae_decoder")
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> dict[str, Any]:
+    """What the manifest of `folder` says."""
+    return json.loads((folder_of(tmp_path) / MANIFEST).read_text())
+
+
+def folder_of(tmp_path: Path) -> Path:
+    """A folder that looks like a pack; its graphs are text."""
+    folder = tmp_path / "pack"
+    if folder.exists():
+        return folder
+    fake_checkpoint(folder)
+    for part in ("unet", "vae", "text_encoder"):
+        shutil.rmtree(folder / part)
+    (folder / "model_index.json").unlink()
+    (folder / "unet.plain.onnx").write_text("plain")
+    (folder / "unet.all.onnx").write_text("all")
+    for name in COMPONENTS:
+        (folder / f"{name}.onnx").write_text(name)
+    manifest = {
+        "precision": "fp32",
+        "opset": 23,
+        "latent": SITES.native,
+        "native": SITES.native,
+        "channels": 4,
+        "factor": 8,
+        "tokens": 77,
+        "features": 16,
+        "rows": (1, 8),
+        "words": 2,
+        "read_strides": (1,),
+        "sites": [asdict(site) for site in SITES],
+        "variants": {
+            "all": {"file": "unet.all.onnx", "groups": ["route", "mix", "read"], "parity": 1e-6},
+            "plain": {"file": "unet.plain.onnx", "groups": [], "parity": 1e-6},
+        },
+        "components": {name: f"{name}.onnx" for name in COMPONENTS},
+        "versions": {"scumble": "0"},
+        "files": {
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file()
+        },
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return folder_of(tmp_path)
+
+
+def check(folder: Path) -> None:
+    check_files(folder, read_manifest(folder))
+
+
+def test_a_pack_is_found(folder: Path):
+    found = find_checkpoint(folder)
+    assert found.manifest == read_manifest(folder)
+    assert found.unet == {}
+    assert found.scheduler.steps_offset == 1
+    assert found.fingerprint() == hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+    assert found.manifest is not None
+    assert found.manifest.table() == SITES
+    check(folder)
+
+
+@pytest.mark.parametrize(
+    ("groups", "variant"),
+    [((), "plain"), (("route",), "all"), (("read", "mix"), "all"), (("region",), None)],
+)
+def test_the_smallest_variant_that_will_do(
+    folder: Path, groups: tuple[Group, ...], variant: str | None
+):
+    assert read_manifest(folder).variant_for(frozenset(groups)) == variant
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"format": 2}, "format"),
+        ({"precision": "fp8"}, "precision"),
+        ({"sites": [{"index": 0}]}, r"sites\.0"),
+        ({"components": {"text_encoder": "text_encoder.onnx"}}, "lacks vae_decoder, vae_encoder"),
+        ({"variants": {}}, "lacks variants"),
+        (
+            {"variants": {"plain": {"file": "../x.onnx", "groups": [], "parity": 0}}},
+            r"'\.\./x\.onnx' is used and has no checksum",
+        ),
+        ({"variants": {"plain": {"file": "unet.plain.onnx", "groups": ["odd"], "parity": 0}}},
+         "variants.plain.groups"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_cannot_be_used(
+    folder: Path, told: dict[str, Any], change: dict[str, Any], said: str
+):
+    (folder / MANIFEST).write_text(json.dumps(told | change))
+    with pytest.raises(ModelError, match=f"cannot be used .*{said}.*; export the model anew"):
+        find_checkpoint(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_a_broken_manifest(folder: Path, content: str):
+    (folder / MANIFEST).write_text(content)
+    with pytest.raises(ModelError, match="cannot be used"):
+        read_manifest(folder)
+
+
+def test_no_manifest(tmp_path: Path):
+    with pytest.raises(ModelError, match=r"is no pack: it has no manifest\.json"):
+        read_manifest(tmp_path)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_suffix(".real"))
+    path.symlink_to(path.with_suffix(".real").name)
+
+
+def link_away(path: Path) -> None:
+    outside = path.parents[1] / "outside"
+    path.rename(outside)
+    os.symlink(outside, path)
+
+
+def link_folder(path: Path) -> None:
+    path = path.parent / "tokenizer"
+    path.rename(path.parents[1] / "away")
+    path.symlink_to(path.parents[1] / "away", target_is_directory=True)
+
+
+def to_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (remove, "lacks 'unet.plain.onnx'; export the model anew"),
+        (to_folder, "lacks 'unet.plain.onnx'"),
+        (flip, "'unet.plain.onnx' of pack 'pack' is not the file that was exported"),
+        (cut, "is not the file that was exported"),
+        (link, "names a file outside of it: 'unet.plain.onnx'"),
+        (link_away, "names a file outside of it: 'unet.plain.onnx'"),
+        (link_folder, "names a file outside of it: 'tokenizer/"),
+    ],
+)
+def test_a_file_that_is_not_what_was_written(
+    folder: Path, damage: Callable[[Path], None], said: str
+):
+    damage(folder / "unet.plain.onnx")
+    with pytest.raises(ModelError) as error:
+        check(folder)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../outside", "tokenizer/../../outside", "/etc/hostname"])
+def test_names_that_lead_out(folder: Path, told: dict[str, Any], name: str):
+    (folder.parent / "outside").write_text("x")
+    told["files"][name] = hashlib.sha256(b"x").hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="names a file outside of it"):
+        check(folder)
