@@ -78,7 +78,7 @@ def worsen(pictures: Tensor, vae: Any = None) -> Tensor:
 
     if vae is not None:
         # Half of them on a GPU; on a CPU the autoencoder costs ten times what the judge does.
-        through = rows // (2 if device.type == "cuda" else 8)
+        through = max(1, rows // (2 if device.type == "cuda" else 8))
         with half(device):
             part = pictures[:through].contiguous(memory_format=torch.channels_last)
             latents = latent_means(vae, part)
