@@ -79,11 +79,11 @@ EDITS: tuple[DemoEdit, ...] = (
     DemoEdit(
         picture="table",
         kind="refine",
-        target="a room with a red sofa and a yellow table",
+        target="a room with a red sofa and a blue table",
         thing="table",
-        label="refine: a yellow table",
-        colour="yellow",
-        options={"mode": "refine", "blend_words": ("table",), "cross_window": 0.6},
+        label="refine: a blue table",
+        colour="blue",
+        options={"mode": "refine", "blend_words": ("table",), "cross_window": 0.8},
     ),
     DemoEdit(
         picture="table",
@@ -105,11 +105,11 @@ EDITS: tuple[DemoEdit, ...] = (
     DemoEdit(
         picture="cat",
         kind="refine",
-        target="a room with a brown cat, a yellow carpet and a red sofa",
+        target="a room with a brown cat, a green carpet and a red sofa",
         thing="carpet",
-        label="refine: a yellow carpet",
-        colour="yellow",
-        options={"mode": "refine", "blend_words": ("carpet",), "cross_window": 0.6},
+        label="refine: a green carpet",
+        colour="green",
+        options={"mode": "refine", "blend_words": ("carpet",), "cross_window": 0.8},
     ),
     DemoEdit(
         picture="cat",
