@@ -74,7 +74,7 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="swap: red -> green",
         colour="green",
-        options={"blend_words": ("sofa",), "cross_window": 0.6},
+        options={"blend_words": ("sofa",), "blend_threshold": 0.12, "cross_window": 0.6},
     ),
     DemoEdit(
         picture="table",
@@ -91,7 +91,7 @@ EDITS: tuple[DemoEdit, ...] = (
         target="a room with a red sofa and a purple table",
         thing="sofa",
         label="reweight: red x 4",
-        options={"reweight": {"red": 4}, "blend_words": ("sofa",), "cross_window": 1.0},
+        options={"reweight": {"red": 4}, "blend_words": ("sofa",), "blend_threshold": 0.12},
     ),
     DemoEdit(
         picture="cat",
@@ -100,7 +100,7 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="swap: red -> green",
         colour="green",
-        options={"blend_words": ("sofa",), "cross_window": 0.6},
+        options={"blend_words": ("sofa",), "blend_threshold": 0.12, "cross_window": 0.6},
     ),
     DemoEdit(
         picture="cat",
@@ -109,7 +109,12 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="carpet",
         label="refine: a green carpet",
         colour="green",
-        options={"mode": "refine", "blend_words": ("carpet",), "cross_window": 0.8},
+        options={
+            "mode": "refine",
+            "blend_words": ("carpet",),
+            "blend_threshold": 0.12,
+            "cross_window": 0.8,
+        },
     ),
     DemoEdit(
         picture="cat",
@@ -117,7 +122,7 @@ EDITS: tuple[DemoEdit, ...] = (
         target="a room with a brown cat, a blue carpet and a red sofa",
         thing="carpet",
         label="reweight: blue x -2",
-        options={"reweight": {"blue": -2}, "blend_words": ("carpet",), "cross_window": 1.0},
+        options={"reweight": {"blue": -2}, "blend_words": ("carpet",), "blend_threshold": 0.12},
     ),
     DemoEdit(
         picture="drawn",
@@ -126,7 +131,7 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="swap: green -> blue",
         colour="blue",
-        options={"blend_words": ("sofa",), "cross_window": 0.6},
+        options={"blend_words": ("sofa",), "blend_threshold": 0.12, "cross_window": 0.6},
     ),
     DemoEdit(
         picture="drawn",
@@ -143,6 +148,6 @@ EDITS: tuple[DemoEdit, ...] = (
         target="a room with a green sofa and a yellow ball",
         thing="sofa",
         label="reweight: green x 4",
-        options={"reweight": {"green": 4}, "blend_words": ("sofa",), "cross_window": 1.0},
+        options={"reweight": {"green": 4}, "blend_words": ("sofa",), "blend_threshold": 0.12},
     ),
 )
