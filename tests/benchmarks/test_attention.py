@@ -40,3 +40,15 @@ def test_word_loss_is_low_inside_and_high_outside():
 def test_token_weights_average_over_a_span():
     weights = token_weights(torch.tensor([[2, 4], [-1, -1]]), 5)
     assert weights.tolist() == [[0, 0, 0.5, 0.5, 0], [0, 0, 0, 0, 0]]
+
+
+def test_words_gain_nothing_by_not_being_looked_at():
+    masks = torch.zeros(1, 1, 16)
+    masks[0, 0, :4] = 1
+    spans = torch.tensor([[[[3, 5]]]])
+    even = torch.full((1, 16, 8), 1 / 8)
+    for share in (1.0, 1e-3, 1e-8):
+        faint = even * share
+        assert float(word_loss(faint, spans, masks, torch.ones(1))) == pytest.approx(
+            np.log(4), rel=1e-3
+        )

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scumble_bench.rooms.tokenizer import WINDOW
+from scumble_export.components import TextEncoder
 
 LOGVAR = -12.0
 """The fixed log-variance that the VAE's encoder reports: its mean is the latent."""
@@ -150,25 +151,11 @@ def build_unet() -> Any:
 
 
 def encode_text(text_encoder: Any, tokens: Tensor) -> Tensor:
-    """Runs a `CLIPTextModel` (rows, tokens) -> (rows, tokens, width), layer by layer.
+    """Runs a `CLIPTextModel` (rows, tokens) -> (rows, tokens, width) as the exporter traces it.
 
-    The model's own forward builds its mask in a way that differs between releases of
-    transformers and that some cannot capture in a CUDA graph; a test keeps the two equal.
+    The model's own forward cannot be captured in a CUDA graph with some releases of transformers.
     """
-    model = getattr(text_encoder, "text_model", text_encoder)
-    states: Tensor = model.embeddings(input_ids=tokens)
-    rows, length, width = states.shape
-    for layer in model.encoder.layers:
-        attention = layer.self_attn
-        normal = layer.layer_norm1(states)
-        query, key, value = (
-            projection(normal).view(rows, length, attention.num_heads, -1).transpose(1, 2)
-            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
-        )
-        mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        states = states + attention.out_proj(mixed.transpose(1, 2).reshape(rows, length, width))
-        states = states + layer.mlp(layer.layer_norm2(states))
-    return model.final_layer_norm(states)
+    return TextEncoder(text_encoder)(tokens)
 
 
 def scheduler() -> Any:
