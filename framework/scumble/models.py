@@ -1,6 +1,8 @@
-"""Where a model's files are: a registered name, a diffusers folder, or a hub id.
+"""Where a model's files are: a registered name, a diffusers folder, a pack, or a hub id.
 
-Only safetensors weights are accepted: a pickle can run code.
+One name can stand for two forms of a model: a diffusers folder may hold a pack of the same weights
+in its subfolder `pack`, for the engines that run packs. Only safetensors weights are accepted as a
+checkpoint: a pickle can run code.
 """
 
 import hashlib
@@ -9,16 +11,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from scumble.errors import ModelError
 from scumble.packs import MANIFEST, Manifest, read_manifest
 from scumble.plugins import list_entries, load_entry
 from scumble.schedulers import SchedulerConfig
 
-__all__ = ["Checkpoint", "find_checkpoint"]
+__all__ = ["PACK", "Checkpoint", "Form", "find_checkpoint"]
+
+Form: TypeAlias = Literal["checkpoint", "pack"]
+"""What an engine runs: a diffusers checkpoint, or a pack made of one."""
 
 GROUP = "scumble.models"
+PACK = "pack"
+"""Subfolder of a diffusers folder with the pack that was made of it."""
 PARTS = ("unet", "vae", "text_encoder")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -46,6 +53,27 @@ class Checkpoint:
         """The tokenizer's folder."""
         return self.folder / "tokenizer"
 
+    @property
+    def pack(self) -> "Checkpoint | None":
+        """This pack, or the one that lies in a checkpoint's `pack`; None where there is none.
+
+        Raises:
+            ModelError: it is there and cannot be used.
+        """
+        if self.manifest is not None:
+            return self
+        if not (self.folder / PACK / MANIFEST).is_file():
+            return None
+        return _look_over(self.name, self.folder / PACK)
+
+    def in_form(self, form: Form) -> "Checkpoint":
+        """Return the form of this model that an engine runs, or itself where it has no other.
+
+        Raises:
+            ModelError: that form is there and cannot be used.
+        """
+        return (self.pack or self) if form == "pack" else self
+
     def fingerprint(self) -> str:
         """Return the sha256 over every file that a run depends on, name by name."""
         if self.manifest is not None:
@@ -66,7 +94,7 @@ def find_checkpoint(
     """Find and look over a checkpoint.
 
     Args:
-        name: a registered name, a folder, or a hub id such as `owner/model`.
+        name: a registered name, a diffusers folder or a pack's, or a hub id such as `owner/model`.
         revision: branch, tag or commit of a hub id.
         local_files_only: True never asks the hub.
 
@@ -101,6 +129,8 @@ def _from_hub(name: str, revision: str | None, local_files_only: bool) -> Path:
                 revision=revision,
                 local_files_only=local_files_only,
                 allow_patterns=wanted,
+                # A pack's graphs are not among these; half a pack would be refused later.
+                ignore_patterns=[f"{PACK}/*"],
             )
         )
     # The hub client raises many unrelated types (HTTP, cache, validation); each means "not there".

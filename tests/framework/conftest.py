@@ -1,24 +1,76 @@
-"""Shared by the host's tests: a fake model, a picture, and distributions that are not there."""
+"""Shared by the host's tests: a fake model, a fake pack, a picture, distributions made up."""
 
+import hashlib
 import importlib
+import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from scumble.packs import MANIFEST
 from scumble.session import Session
-from scumble.testing import fake_session
+from scumble.testing import fake_checkpoint, fake_session
+from scumble.testing.fake_engine import SITES
 
 Install = Callable[..., None]
+COMPONENTS = ("text_encoder", "vae_encoder", "vae_decoder")
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     """A fake model on the fake engine, in float64."""
     return fake_session(tmp_path / "model")
+
+
+@pytest.fixture
+def fake_pack() -> Callable[[Path], Path]:
+    """Write a folder that looks like a pack; its graphs are text."""
+
+    def write(folder: Path) -> Path:
+        fake_checkpoint(folder)
+        for part in ("unet", "vae", "text_encoder"):
+            shutil.rmtree(folder / part)
+        (folder / "model_index.json").unlink()
+        (folder / "unet.plain.onnx").write_text("plain")
+        (folder / "unet.all.onnx").write_text("all")
+        for name in COMPONENTS:
+            (folder / f"{name}.onnx").write_text(name)
+        groups = ["route", "mix", "read"]
+        manifest = {
+            "precision": "fp32",
+            "opset": 23,
+            "latent": SITES.native,
+            "native": SITES.native,
+            "channels": 4,
+            "factor": 8,
+            "tokens": 77,
+            "features": 16,
+            "rows": (1, 8),
+            "words": 2,
+            "read_strides": (1,),
+            "sites": [asdict(site) for site in SITES],
+            "variants": {
+                "all": {"file": "unet.all.onnx", "groups": groups, "parity": 1e-6},
+                "plain": {"file": "unet.plain.onnx", "groups": [], "parity": 1e-6},
+            },
+            "components": {name: f"{name}.onnx" for name in COMPONENTS},
+            "versions": {"scumble": "0"},
+            "files": {
+                path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in folder.rglob("*")
+                if path.is_file()
+            },
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from scumble.errors import ModelError, PluginError
-from scumble.models import PARTS, find_checkpoint, read_json
+from scumble.models import PACK, PARTS, find_checkpoint, read_json
+from scumble.packs import MANIFEST
 from scumble.testing import fake_checkpoint
 
 Install = Any
@@ -32,6 +33,47 @@ def test_a_folder(folder: Path):
     assert found.tokenizer == folder / "tokenizer"
     assert found.scheduler.steps_offset == 1
     assert found.unet["in_channels"] == 4
+
+
+class TestForms:
+    """One name, two forms: a folder, and the pack that lies in it."""
+
+    def test_the_pack_in_a_folder(self, folder: Path, fake_pack: Any):
+        fake_pack(folder / PACK)
+        found = find_checkpoint(folder)
+        assert found.manifest is None
+        assert found.in_form("checkpoint") is found
+        pack = found.in_form("pack")
+        assert pack == found.pack
+        assert pack.manifest is not None
+        assert (pack.name, pack.folder) == (str(folder), folder / PACK)
+        assert pack.fingerprint() == find_checkpoint(folder / PACK).fingerprint()
+
+    def test_a_folder_without_one_stays_itself(self, folder: Path):
+        (folder / PACK).mkdir()
+        found = find_checkpoint(folder)
+        assert found.pack is None
+        assert found.in_form("pack") is found
+
+    def test_a_pack_is_its_own_pack(self, fake_pack: Any, tmp_path: Path):
+        found = find_checkpoint(fake_pack(tmp_path / "p"))
+        assert found.pack is found
+        assert found.in_form("pack") is found
+        assert found.in_form("checkpoint") is found
+
+    def test_a_pack_that_cannot_be_used_is_an_error_where_it_is_wanted(
+        self, folder: Path, fake_pack: Any
+    ):
+        (fake_pack(folder / PACK) / MANIFEST).write_text("{}")
+        found = find_checkpoint(folder)
+        assert found.in_form("checkpoint") is found
+        with pytest.raises(ModelError, match="cannot be used"):
+            found.in_form("pack")
+
+    def test_the_pack_is_no_part_of_the_checkpoint(self, folder: Path, fake_pack: Any):
+        before = find_checkpoint(folder).fingerprint()
+        fake_pack(folder / PACK)
+        assert find_checkpoint(folder).fingerprint() == before
 
 
 def test_no_such_name(tmp_path: Path):
@@ -132,6 +174,7 @@ class TestHub:
         patterns = asked.options["allow_patterns"]
         assert "*/*.safetensors" in patterns
         assert not any(pattern.endswith(("*", ".bin", ".pt", ".ckpt")) for pattern in patterns)
+        assert asked.options["ignore_patterns"] == ["pack/*"]
 
     def test_whatever_the_client_raises(self, monkeypatch: pytest.MonkeyPatch):
         def download(name: str, **options: Any) -> str:

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +13,18 @@ from scumble.errors import ModelError
 from scumble.models import find_checkpoint
 from scumble.packs import MANIFEST, check_files, read_manifest
 from scumble.ports import Group
-from scumble.testing import fake_checkpoint
 from scumble.testing.fake_engine import SITES
 
-COMPONENTS = ("text_encoder", "vae_encoder", "vae_decoder")
+
+@pytest.fixture
+def folder(fake_pack: Callable[[Path], Path], tmp_path: Path) -> Path:
+    return fake_pack(tmp_path / "pack")
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> dict[str, Any]:
+def told(folder: Path) -> dict[str, Any]:
     """What the manifest of `folder` says."""
-    return json.loads((folder_of(tmp_path) / MANIFEST).read_text())
-
-
-def folder_of(tmp_path: Path) -> Path:
-    """A folder that looks like a pack; its graphs are text."""
-    folder = tmp_path / "pack"
-    if folder.exists():
-        return folder
-    fake_checkpoint(folder)
-    for part in ("unet", "vae", "text_encoder"):
-        shutil.rmtree(folder / part)
-    (folder / "model_index.json").unlink()
-    (folder / "unet.plain.onnx").write_text("plain")
-    (folder / "unet.all.onnx").write_text("all")
-    for name in COMPONENTS:
-        (folder / f"{name}.onnx").write_text(name)
-    manifest = {
-        "precision": "fp32",
-        "opset": 23,
-        "latent": SITES.native,
-        "native": SITES.native,
-        "channels": 4,
-        "factor": 8,
-        "tokens": 77,
-        "features": 16,
-        "rows": (1, 8),
-        "words": 2,
-        "read_strides": (1,),
-        "sites": [asdict(site) for site in SITES],
-        "variants": {
-            "all": {"file": "unet.all.onnx", "groups": ["route", "mix", "read"], "parity": 1e-6},
-            "plain": {"file": "unet.plain.onnx", "groups": [], "parity": 1e-6},
-        },
-        "components": {name: f"{name}.onnx" for name in COMPONENTS},
-        "versions": {"scumble": "0"},
-        "files": {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob("*")
-            if path.is_file()
-        },
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return folder_of(tmp_path)
+    return json.loads((folder / MANIFEST).read_text())
 
 
 def check(folder: Path) -> None:
