@@ -1,0 +1,1 @@
+"""What Scumble is compared with: plain implementations of what published code does."""
