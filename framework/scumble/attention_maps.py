@@ -91,7 +91,9 @@ class RunMaps(Mapping[str, AttentionMap]):
         ]
         # The latents are known, so nothing has to move.
         still = np.ones(self._job.steps, dtype=bool)
-        job = replace(self._job, wanted=frozenset(), identity=still)
+        # What was remembered for the run may be forgotten by now.
+        never = np.zeros(self._job.steps, dtype=bool)
+        job = replace(self._job, wanted=frozenset(), identity=still, replayed=never, record="never")
         sizes = self._session.info.sizes(self._run.latent)
         schedule = compile_plans([*edits, asked], job, sizes)
         total: Floats | None = None

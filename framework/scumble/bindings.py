@@ -60,7 +60,7 @@ class Bindings:
         self._ports: dict[str, Array] = {}
         self._owners: dict[tuple[str, int, Branch], str] = {}
         self._reads: list[tuple[Read, int]] = []
-        self.groups: frozenset[Group] = frozenset()
+        self.groups: frozenset[Group] = frozenset(("replay",) if replayed else ())
 
     def bind(self, owner: str, control: Route | Mix | Read | FeatureRoute | Region) -> None:
         """Write one control's ports.
@@ -97,6 +97,10 @@ class Bindings:
                         f"step {self._index}; choose another name."
                     )
                 self._reads.append((control, row))
+
+    def record(self, row: int) -> None:
+        """Ask for the state of a row, to be replayed in later runs."""
+        self._bound("record")["record.row"][0] = row
 
     def force(self, groups: Iterable[Group]) -> None:
         """Bind groups even where they are neutral, for comparisons."""

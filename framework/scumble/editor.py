@@ -1,38 +1,36 @@
 """The front door: load a model once, then generate, edit and invert with it."""
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-import numpy as np
-from PIL import Image
-
-from scumble.arrays import Array
 from scumble.engine import Engine, EngineSettings
-from scumble.errors import EngineError, OptionError, PromptError
+from scumble.engine_choice import choose_engine
+from scumble.errors import EngineError, OptionError
 from scumble.host import Host
-from scumble.images import Picture, fit, load_picture
-from scumble.masks import Mask, read_mask
+from scumble.images import PictureLike
 from scumble.models import find_checkpoint
 from scumble.options import check_options
 from scumble.pipeline import Pipeline
 from scumble.plugins import Plugin, load_entry
+from scumble.prompts import require_text
 from scumble.requests import (
     EditRequest,
     EngineRequest,
     GenerateRequest,
     InvertRequest,
+    PrepareRequest,
 )
-from scumble.runs import Run
+from scumble.runs import Prepared, Run
 from scumble.sampler import Progress
 from scumble.session import Session
 
-__all__ = ["Editor", "PictureLike", "require_text"]
+__all__ = ["SOURCE_MEMORY", "Editor"]
 
-PictureLike: TypeAlias = str | Path | Image.Image | Array
+SOURCE_MEMORY = 1 << 30
+"""Bytes that an editor may spend on recorded sources, if it is told nothing else."""
+
 Callback: TypeAlias = Callable[[Progress], None]
 
 
@@ -47,15 +45,27 @@ class Editor:
     def __init__(self, session: Session, asked: EngineRequest) -> None:
         self._session = session
         self._asked = asked
-        self._fingerprint: str | None = None
 
     @classmethod
-    def load(cls, model: str | Path = "rooms", engine: str = "torch", **settings: Any) -> Self:
+    def load(
+        cls,
+        model: str | Path = "rooms",
+        engine: str | None = None,
+        *,
+        source_memory: int = SOURCE_MEMORY,
+        source_folder: str | Path | None = None,
+        **settings: Any,
+    ) -> Self:
         """Load a model.
 
         Args:
-            model: a registered name, a diffusers folder or a hub id.
-            engine: the engine's name; `scumble engines` lists them.
+            model: a registered name, a diffusers folder, a pack or a hub id.
+            engine: the engine's name; `scumble engines` lists them. None takes `onnxruntime` where
+                it is installed, the model has a pack in the precision asked for, and no CUDA device
+                is asked for; else `torch`. The recipe names the one that ran.
+            source_memory: bytes that recorded sources of pictures may take on the engine's device,
+                so that their next edits replay them; 0 remembers nothing.
+            source_folder: where recorded sources are kept on disk too, for later processes.
             settings: further fields of `EngineRequest`: precision, device, threads, revision,
                 local_files_only.
 
@@ -66,14 +76,19 @@ class Editor:
         """
         given = {"model": str(model), "engine": engine, **settings}
         asked = check_options(EngineRequest, given, "Editor.load")
-        checkpoint = find_checkpoint(
+        found = find_checkpoint(
             asked.model, revision=asked.revision, local_files_only=asked.local_files_only
         )
-        listed, kind = load_entry("scumble.engines", asked.engine, "engine")
+        name = asked.engine or choose_engine(found, asked.precision, asked.device)
+        listed, kind = load_entry("scumble.engines", name, "engine")
         if not (isinstance(kind, type) and issubclass(kind, Engine)):
-            raise EngineError(f"engine {engine!r} of {listed.origin} is no scumble.Engine.")
+            raise EngineError(f"engine {name!r} of {listed.origin} is no scumble.Engine.")
         chosen = EngineSettings(asked.precision, asked.device, asked.threads)
-        return cls(Session(checkpoint, kind(chosen)), asked)
+        folder = None if source_folder is None else Path(source_folder)
+        session = Session(
+            found.in_form(kind.runs), kind(chosen), budget=source_memory, folder=folder
+        )
+        return cls(session, asked.model_copy(update={"engine": name}))
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +103,7 @@ class Editor:
 
     def close(self) -> None:
         """Free the device; maps of earlier runs can no longer be computed."""
+        self._session.sources.clear()
         self._session.engine.close()
 
     @property
@@ -174,6 +190,54 @@ class Editor:
         origins = host.origins | (inversion.origins if inversion else {})
         return self._run("edit", pipeline, origins, image, mask)
 
+    def prepare(
+        self,
+        image: PictureLike,
+        source: str,
+        *,
+        callback_on_step_end: Callback | None = None,
+        **settings: Any,
+    ) -> Prepared:
+        """Do ahead what every edit of a picture needs: invert it and record its source row.
+
+        Edits with the same picture, source prompt and settings then run their own rows only. What
+        was prepared already costs nothing.
+
+        Args:
+            image: the picture.
+            source: describes it.
+            callback_on_step_end: told of each step.
+            settings: further fields of `PrepareRequest`: inversion, inversion_options, steps,
+                guidance, negative, seed, size, fit; those of the edits to come.
+
+        Raises:
+            OptionError: this editor remembers nothing, or the inversion does not give the source's
+                latents at every step.
+        """
+        request = check_options(PrepareRequest, {"source": source, **settings}, "prepare")
+        require_text(request.source, "prompt")
+        if not self._session.sources.keeps:
+            raise OptionError("this editor was loaded with source_memory 0; give it some.")
+        pipeline = Pipeline(
+            self._session,
+            request,
+            (request.source,),
+            frozenset(),
+            Host(()),
+            Host([(request.inversion, request.inversion_options)]),
+            callback=callback_on_step_end,
+            ahead=True,
+        )
+        pipeline.read(image)
+        finished = pipeline.finish()
+        if finished.trajectory is None or not finished.trajectory.pinned:
+            raise OptionError(
+                f"inversion {request.inversion!r} lets the source row run freely, so there is "
+                "nothing to record; use 'direct'."
+            )
+        held = int(finished.remembered.sum())
+        return Prepared(finished.rows, held, self._session.sources.size, pipeline.watch.seconds)
+
     def invert(
         self,
         image: PictureLike,
@@ -215,17 +279,9 @@ class Editor:
         image: PictureLike | None = None,
         mask: PictureLike | None = None,
     ) -> Run:
-        sources: dict[str, Any] = {}
         if mask is not None and image is None:
             raise OptionError("a mask needs a picture of its size; give an image too.")
-        if image is not None:
-            picture, read = self._read(pipeline, image, mask)
-            pipeline.picture, pipeline.mask = picture, read
-            sources["image"] = {"path": picture.origin, "sha256": picture.sha256}
-            pipeline.notes.extend(picture.notes)
-            if read is not None:
-                sources["mask"] = {"path": read.origin, "sha256": read.sha256}
-                pipeline.notes.extend(read.notes)
+        sources = {} if image is None else pipeline.read(image, mask)
         finished = pipeline.finish()
         recipe: dict[str, Any] = {
             "operation": operation,
@@ -233,37 +289,7 @@ class Editor:
             "model": self._asked.model_dump(mode="json"),
             "sources": sources,
             "rows": finished.rows,
-            "provenance": self._provenance(plugins),
+            "provenance": {**self._session.provenance(), "plugins": dict(plugins)},
         }
         given = pipeline.picture.pixels if pipeline.picture is not None else None
         return Run(finished, recipe, pipeline.watch.seconds, given, tuple(pipeline.notes))
-
-    def _read(
-        self, pipeline: Pipeline, image: PictureLike, mask: PictureLike | None
-    ) -> tuple[Picture, Mask | None]:
-        factor = self._session.info.factor
-        height, width = (side * factor for side in pipeline.latent_size())
-        how = pipeline.request.fit
-        original = load_picture(image)
-        read = None
-        if mask is not None:
-            read = read_mask(mask, original.size, fitted=(height, width), how=how)
-        return fit(original, (height, width), how), read
-
-    def _provenance(self, plugins: Mapping[str, str]) -> dict[str, Any]:
-        if self._fingerprint is None:
-            self._fingerprint = self._session.checkpoint.fingerprint()
-        return {
-            **self._session.engine.provenance,
-            "model_sha256": self._fingerprint,
-            "numpy": np.__version__,
-            "plugins": dict(plugins),
-            "python": platform.python_version(),
-            "scumble": version("scumble"),
-        }
-
-
-def require_text(prompt: str, what: str) -> None:
-    """Raise PromptError if a prompt says nothing."""
-    if not prompt.strip():
-        raise PromptError(f"the {what} is empty; say what is to be seen.")

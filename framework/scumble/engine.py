@@ -9,17 +9,31 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 
 from scumble.arrays import Array, Floats, Indices
-from scumble.errors import ControlError, EngineError, OptionError, UnsupportedError
-from scumble.models import Checkpoint
+from scumble.errors import (
+    ControlError,
+    EngineError,
+    OptionError,
+    ScumbleError,
+    UnsupportedError,
+)
+from scumble.models import Checkpoint, Form
+from scumble.plugins import list_entries, load_entry
 from scumble.ports import Group, PortSizes, check_inputs, groups_of
 from scumble.sites import SiteTable
 
-__all__ = ["Engine", "EngineSettings", "ModelInfo", "Precision", "StepOutput"]
+__all__ = [
+    "Engine",
+    "EngineSettings",
+    "ModelInfo",
+    "Precision",
+    "StepOutput",
+    "engines_with",
+]
 
 Precision = Literal["fp32", "fp64", "bf16", "fp16"]
 
@@ -92,11 +106,13 @@ class Engine(ABC):
         name: as registered in the `scumble.engines` entry points.
         groups: the port groups it can bind.
         gradients: True if it can differentiate a declared loss.
+        runs: which form of a model it loads.
     """
 
     name: ClassVar[str]
     groups: ClassVar[frozenset[Group]]
     gradients: ClassVar[bool] = False
+    runs: ClassVar[Form] = "checkpoint"
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         self.settings = settings or EngineSettings()
@@ -125,6 +141,27 @@ class Engine(ABC):
         """The dtype in which the host keeps latents for this engine."""
         return np.float64 if self.settings.precision == "fp64" else np.float32
 
+    @property
+    def most_rows(self) -> int | None:
+        """Rows of the largest step that the loaded model takes; None is no limit."""
+        return None
+
+    def supports(self, groups: frozenset[Group]) -> bool:
+        """Return whether the loaded model binds these port groups in one step."""
+        return groups <= self.groups
+
+    def size_of(self, handle: object) -> int:
+        """Return the bytes that a handle of recorded state keeps on the device."""
+        return int(cast("Any", handle).nbytes)
+
+    def to_host(self, handle: object) -> Array:
+        """Return a handle's content as an array, to be kept elsewhere."""
+        return np.asarray(handle)
+
+    def to_handle(self, array: Array) -> object:
+        """Return a handle of what `to_host` gave, to be replayed."""
+        return array
+
     def load(self, checkpoint: Checkpoint) -> ModelInfo:
         """Load a model onto the device.
 
@@ -152,7 +189,10 @@ class Engine(ABC):
         asked = groups_of(ports)
         if asked - self.groups:
             missing = ", ".join(sorted(asked - self.groups))
-            raise UnsupportedError(f"engine {self.name!r} has no ports for: {missing}.")
+            others = ", ".join(engines_with(asked)) or "none that is installed"
+            raise UnsupportedError(
+                f"engine {self.name!r} has no ports for: {missing}; engines that do: {others}."
+            )
         output = self._step(ports)
         if asked - output.bound:
             missing = ", ".join(sorted(asked - output.bound))
@@ -188,6 +228,22 @@ class Engine(ABC):
 
     @abstractmethod
     def _step(self, ports: Mapping[str, object]) -> StepOutput: ...
+
+
+def engines_with(groups: frozenset[Group]) -> list[str]:
+    """Return the installed engines that have these port groups; those that do not load have none.
+
+    An engine that runs packs is named where a pack could have them.
+    """
+    found: list[str] = []
+    for name in list_entries("scumble.engines"):
+        try:
+            _, kind = load_entry("scumble.engines", name, "engine")
+        except ScumbleError:
+            continue
+        if isinstance(kind, type) and issubclass(kind, Engine) and groups <= kind.groups:
+            found.append(name)
+    return found
 
 
 def as_float(array: Array, dtype: type[np.floating]) -> Array:

@@ -28,9 +28,11 @@ class Host:
         self._manager = pluggy.PluginManager("scumble")
         self._manager.add_hookspecs(Hooks)
         self._origins: dict[str, str] = {}
+        self._installed: list[tuple[str, str, str]] = []
         for name, options in plugins:
             listed, plugin = load_plugin(name, options)
             self._add(name, listed.origin, plugin)
+            self._installed.append((name, listed.origin, repr(sorted(options.items()))))
 
     @classmethod
     def of(cls, **plugins: Plugin) -> "Host":
@@ -44,6 +46,11 @@ class Host:
     def origins(self) -> dict[str, str]:
         """Plugin name -> distribution and version."""
         return dict(self._origins)
+
+    @property
+    def identity(self) -> str | None:
+        """What the plugins are, with version and options; None if one was given as an object."""
+        return repr(self._installed) if len(self._installed) == len(self._origins) else None
 
     def plan(self, run: RunView) -> list[Plan]:
         """Return every plugin's plan, each marked with its owner."""

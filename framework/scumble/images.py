@@ -6,7 +6,7 @@ The masks of `scumble.masks` can be had from here too.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from scumble.pixels import Fit, Pixels, Size, described, digest, in_words, place
 __all__ = [
     "Mask",
     "Picture",
+    "PictureLike",
     "fit",
     "from_model",
     "load_mask",
@@ -29,6 +30,9 @@ __all__ = [
     "read_mask",
     "to_model",
 ]
+
+PictureLike: TypeAlias = str | Path | Image.Image | Pixels
+"""A path, a Pillow image of any mode, or (h, w, 3) uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,7 @@ class Picture:
         return Image.fromarray(self.pixels)
 
 
-def load_picture(
-    source: str | Path | Image.Image | Pixels, *, max_megapixels: float = MAX_MEGAPIXELS
-) -> Picture:
+def load_picture(source: PictureLike, *, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
     """Return a picture in 8-bit sRGB, upright, from a file, a Pillow image or an array.
 
     Transparent places become white, deeper greys are scaled over their full range, CMYK and ICC

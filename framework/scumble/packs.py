@@ -101,8 +101,16 @@ class Manifest(Options):
         return SiteTable(sites, self.native)
 
     def variant_for(self, groups: frozenset[Group]) -> str | None:
-        """Return the variant with the fewest ports that has all of these groups, or None."""
-        fitting = [n for n, v in self.variants.items() if groups <= set(v.groups)]
+        """Return the variant with the fewest ports that has all of these groups, or None.
+
+        Replayed state has no neutral value, so a graph that takes it is not used without.
+        """
+        fitting = [
+            name
+            for name, variant in self.variants.items()
+            if groups <= set(variant.groups)
+            and ("replay" in groups) == ("replay" in variant.groups)
+        ]
         return min(fitting, key=lambda n: len(self.variants[n].groups), default=None)
 
 

@@ -3,26 +3,36 @@
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from scumble.arrays import Array, Floats, frozen
+from scumble.arrays import Array, Bools, Floats, frozen
 from scumble.attention_maps import RunMaps
+from scumble.engine import engines_with
 from scumble.errors import OptionError, UnsupportedError
 from scumble.hookspecs import RunView, Trajectory
 from scumble.host import Host
-from scumble.images import Picture, from_model, mask_to_latent, to_model
-from scumble.masks import Mask
+from scumble.images import (
+    Picture,
+    PictureLike,
+    fit,
+    from_model,
+    load_picture,
+    mask_to_latent,
+    to_model,
+)
+from scumble.masks import Mask, read_mask
 from scumble.planner import compile_plans
 from scumble.plans import Plan
-from scumble.plugins import list_entries
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress, Sampled, sample
 from scumble.schedule import Job, Schedule
 from scumble.schedulers import DDIM
 from scumble.sensitivity import require_effect
 from scumble.session import Session
+from scumble.source_memory import source_key, trajectory_key
 
 __all__ = ["Finished", "Pipeline", "Stopwatch"]
 
@@ -54,6 +64,7 @@ class Finished:
         maps: computed when asked for.
         rows: row evaluations by variant; `inversion` are those of inverting.
         trajectory: of the inversion, or None.
+        remembered: (steps,) bool, steps whose source state is at hand for the next run.
     """
 
     pixels: dict[int, Array]
@@ -61,6 +72,7 @@ class Finished:
     maps: RunMaps
     rows: dict[str, int]
     trajectory: Trajectory | None
+    remembered: Bools
 
 
 @dataclass(slots=True)
@@ -78,6 +90,7 @@ class Pipeline:
         mask: fitted likewise.
         callback: told of each step.
         reduce: False turns the planner's reductions off.
+        ahead: True records the source's state at every step, for later runs.
         watch: seconds by stage.
         notes: sentences for the user, on what was converted or cut.
     """
@@ -92,6 +105,7 @@ class Pipeline:
     mask: Mask | None = None
     callback: Callable[[Progress], None] | None = None
     reduce: bool = True
+    ahead: bool = False
     watch: Stopwatch = field(default_factory=Stopwatch)
     notes: list[str] = field(default_factory=list[str])
 
@@ -111,24 +125,45 @@ class Pipeline:
             # Before the inversion, so that a word that is not there costs no row.
             plans = self.host.plan(run)
             session.count_as("planning")
-        trajectory: Trajectory | None = None
-        if self.picture is not None and self.inversion is not None:
-            with self.watch.stage("inversion"):
-                trajectory = self.inversion.invert(run)
-            session.count_as("inversion")
-        job = self._job(run.scheduler, trajectory)
+        trajectory, key = self._trajectory(run)
+        job = self._job(run.scheduler, trajectory, key)
         with self.watch.stage("planning"):
-            schedule = compile_plans(plans, job, session.info.sizes(run.latent), reduce=self.reduce)
+            schedule = compile_plans(
+                plans,
+                job,
+                session.info.sizes(run.latent),
+                reduce=self.reduce,
+                supports=session.engine.supports,
+            )
             self._require_engine(plans, schedule)
         with self.watch.stage("probe"):
             self._probe(schedule)
         start = self._start(run, trajectory)
         with self.watch.stage("sampling"):
-            done = sample(session, self.host, run, schedule, start, trajectory, self.callback)
+            done = sample(session, self.host, run, schedule, start, trajectory, self.callback, key)
         with self.watch.stage("decode"):
             pixels = {p: self._decode(done, p) for p in sorted(self.wanted)}
         maps = RunMaps(session, run, job, plans, done.levels)
-        return Finished(pixels, done.latents, maps, dict(session.rows), trajectory)
+        known = self._remembered(key)
+        return Finished(pixels, done.latents, maps, dict(session.rows), trajectory, known)
+
+    def read(self, image: PictureLike, mask: PictureLike | None = None) -> dict[str, Any]:
+        """Take a picture, and a mask of its size, fitted to the run's; return where they came from.
+
+        Raises:
+            ImageError: a file that cannot be used.
+        """
+        factor, how = self.session.info.factor, self.request.fit
+        height, width = (side * factor for side in self.latent_size())
+        original = load_picture(image)
+        self.picture = fit(original, (height, width), how)
+        taken: dict[str, Picture | Mask] = {"image": self.picture}
+        if mask is not None:
+            self.mask = read_mask(mask, original.size, fitted=(height, width), how=how)
+            taken["mask"] = self.mask
+        for one in taken.values():
+            self.notes.extend(one.notes)
+        return {name: {"path": one.origin, "sha256": one.sha256} for name, one in taken.items()}
 
     def latent_size(self) -> tuple[int, int]:
         """Return (height, width) of the latent.
@@ -176,7 +211,31 @@ class Pipeline:
             predict=session.predict,
         )
 
-    def _job(self, scheduler: DDIM, trajectory: Trajectory | None) -> Job:
+    def _trajectory(self, run: RunView) -> tuple[Trajectory | None, str]:
+        """Return the picture's trajectory, remembered or inverted now, and its source's key.
+
+        The key is empty where the source row's state is not remembered: one that is not pinned
+        moves on its own, and is wanted or controlled with the targets.
+        """
+        if self.picture is None or self.inversion is None:
+            return None, ""
+        sources = self.session.sources
+        # An inversion that saw the targets could not serve the next edit of the picture.
+        seen = replace(run, targets=(), mask=None)
+        identity = self.inversion.identity if sources.keeps else None
+        with self.watch.stage("inversion"):
+            inverted = "" if identity is None else trajectory_key(seen, identity)
+            known = sources.trajectory(inverted) if inverted else None
+            trajectory = known or self.inversion.invert(seen)
+            remembered = trajectory.pinned and sources.keeps and self.reduce
+            source = source_key(run, trajectory) if remembered else ""
+            sources.hold(inverted, source)
+            if inverted and known is None:
+                sources.remember(inverted, trajectory)
+        self.session.count_as("inversion")
+        return trajectory, source
+
+    def _job(self, scheduler: DDIM, trajectory: Trajectory | None, key: str) -> Job:
         steps = self.request.steps
         return Job(
             steps=steps,
@@ -187,8 +246,12 @@ class Pipeline:
             recorded=trajectory is not None and trajectory.pinned,
             shared_start=True,
             identity=np.array([scheduler.is_identity(i) for i in range(steps)]),
-            replayed=np.zeros(steps, dtype=bool),
+            replayed=self._remembered(key),
+            record=("ahead" if self.ahead else "live") if key else "never",
         )
+
+    def _remembered(self, key: str) -> Bools:
+        return self.session.sources.steps(key, self.request.steps)
 
     def _start(self, run: RunView, trajectory: Trajectory | None) -> Mapping[int, Floats]:
         dtype = self.session.engine.dtype
@@ -200,16 +263,17 @@ class Pipeline:
         return dict.fromkeys(range(len(self.prompts)), noise)
 
     def _require_engine(self, plans: list[Plan], schedule: Schedule) -> None:
-        """Refuse an engine that lacks a port group, naming those that would do."""
+        """Refuse an engine that cannot bind what some step needs, naming those that could."""
         engine = self.session.engine
-        missing = schedule.groups - engine.groups
-        if missing:
-            owners = ", ".join(p.owner for p in plans if p.needs & missing)
-            others = ", ".join(list_entries("scumble.engines"))
-            raise UnsupportedError(
-                f"{owners or 'this run'} needs {', '.join(sorted(missing))}, which engine "
-                f"{engine.name!r} does not have; installed engines: {others}."
-            )
+        short = next((s for s in schedule.steps if not engine.supports(s.groups)), None)
+        if short is None:
+            return
+        owners = ", ".join(plan.owner for plan in plans if plan.needs & short.groups)
+        others = ", ".join(engines_with(short.groups)) or "none that is installed"
+        raise UnsupportedError(
+            f"{owners or 'this run'} needs {', '.join(sorted(short.groups))} in one step, which "
+            f"engine {engine.name!r} does not have for this model; engines that could: {others}."
+        )
 
     def _probe(self, schedule: Schedule) -> None:
         for group in sorted(schedule.groups - self.session.probed):

@@ -6,7 +6,7 @@ first and keeps what a wanted latent needs; every reduction is exact in real ari
 - a recorded source (direct inversion) needs no noise, so its unconditional row is never run;
 - a source row runs only at steps where a control or a read refers to it;
 - rows that would compute the same thing are one row: same latent, same text, no control;
-- a source row whose state was recorded is replayed instead of run;
+- a source row whose state was recorded is replayed instead of run, on engines that can;
 - a step that is the identity (t = 0 on offset-0 schedules) runs only what is read there.
 """
 
@@ -15,16 +15,36 @@ from collections.abc import Callable, Iterable, Sequence
 from scumble.arrays import Array, require_finite
 from scumble.bindings import Bindings
 from scumble.errors import OptionError
-from scumble.plans import Branch, Control, FeatureRoute, Mix, Plan, Read, Region, Route, Watch
+from scumble.plans import (
+    Branch,
+    Control,
+    FeatureRoute,
+    Mix,
+    Plan,
+    Read,
+    Region,
+    Route,
+    Watch,
+    group_of,
+)
 from scumble.ports import Group, PortSizes
 from scumble.schedule import SOURCE, Job, Row, Schedule, Step
 from scumble.sites import Kind
 
 __all__ = ["compile_plans"]
 
+Supports = Callable[[frozenset[Group]], bool]
+RECORD: frozenset[Group] = frozenset({"record"})
+REPLAY: frozenset[Group] = frozenset({"replay"})
+
 
 def compile_plans(
-    plans: Sequence[Plan], job: Job, sizes: PortSizes, *, reduce: bool = True
+    plans: Sequence[Plan],
+    job: Job,
+    sizes: PortSizes,
+    *,
+    reduce: bool = True,
+    supports: Supports = lambda _: True,
 ) -> Schedule:
     """Compile plans into a schedule.
 
@@ -34,6 +54,8 @@ def compile_plans(
         sizes: the model's axes.
         reduce: False runs every row at every step with every needed port bound: what the
             reductions are tested against.
+        supports: whether the engine binds these port groups in one step; where it cannot record
+            or replay beside them, the source row runs and nothing is kept.
 
     Raises:
         OptionError: two plugins write one port at the same site, step and row; or a control
@@ -59,10 +81,11 @@ def compile_plans(
         }
         if not reduce:
             moving = set(range(len(job.prompts)))
-        branches = _live(moving, active, job.guided or not reduce)
+        ahead = job.record == "ahead" and not job.replayed[index] and not job.identity[index]
+        branches = _live(moving, active, job.guided or not reduce, {SOURCE} if ahead else set())
         for branch in branches:
             needed[branch.picture] = max(needed[branch.picture], index)
-        steps.append(_step(index, branches, moving, active, job, sizes, reduce, always))
+        steps.append(_step(index, branches, moving, active, job, sizes, reduce, always, supports))
     return Schedule(tuple(reversed(steps)))
 
 
@@ -83,13 +106,19 @@ def _refers_to(control: Control) -> tuple[Branch, ...]:
             return ()
 
 
-def _live(moving: set[int], active: Iterable[tuple[str, Control]], guided: bool) -> list[Branch]:
-    """Return the branches that must run: those that move a latent, are read, or are referred to."""
+def _live(
+    moving: set[int], active: Iterable[tuple[str, Control]], guided: bool, told: set[int]
+) -> list[Branch]:
+    """Return the branches that must run.
+
+    They are those that move a latent, are read, are referred to, or tell their state.
+    """
     live = {
         Branch(picture, text)
         for picture in moving
         for text in ((True, False) if guided else (True,))
     }
+    live |= {Branch(picture) for picture in told}
     live |= {control.branch for _, control in active if isinstance(control, Read)}
     waiting = set(live)
     while waiting:
@@ -113,8 +142,12 @@ def _step(
     sizes: PortSizes,
     reduce: bool,
     always: frozenset[Group],
+    supports: Supports,
 ) -> Step:
     controlled = {control.branch for _, control in active if not isinstance(control, Watch | Read)}
+    live = [(o, c) for o, c in active if not isinstance(c, Watch) and c.branch in branches]
+    found: list[Group | None] = [group_of(control) for _, control in live]
+    groups = frozenset[Group](group for group in found if group is not None)
 
     def identity(branch: Branch) -> tuple[object, ...]:
         if not reduce or branch in controlled:
@@ -122,11 +155,9 @@ def _step(
         latent = SOURCE if index == 0 and job.shared_start else branch.picture
         return (latent, job.text(branch))
 
-    replayed_as = (
-        _replayed_as(branches, moving, active, identity)
-        if (reduce and job.replayed[index])
-        else None
-    )
+    replayed_as = None
+    if reduce and job.replayed[index] and supports(groups | REPLAY):
+        replayed_as = _replayed_as(branches, moving, active, identity)
     rows: list[Row] = []
     place: dict[tuple[object, ...], int] = {}
     for branch in branches:
@@ -139,17 +170,35 @@ def _step(
         place[replayed_as] = len(rows)
     row_of = {branch: place[identity(branch)] for branch in branches}
     bindings = Bindings(sizes, len(rows), replayed_as is not None, row_of, index)
-    for owner, control in active:
-        if not isinstance(control, Watch) and control.branch in row_of:
-            bindings.bind(owner, control)
+    for owner, control in live:
+        assert not isinstance(control, Watch)
+        bindings.bind(owner, control)
     if not reduce:
         bindings.force(always)
+    source = Branch(SOURCE)
+    if (
+        job.record != "never"
+        and not job.replayed[index]
+        and source in row_of
+        and source not in controlled
+        and supports(groups | RECORD)
+    ):
+        bindings.record(row_of[source])
     ports, reads = bindings.ports()
     noise: dict[int, tuple[int | None, int]] = {}
     for picture in sorted(moving):
         unconditional = row_of[Branch(picture, False)] if job.guided else None
         noise[picture] = (unconditional, row_of[Branch(picture)])
-    return Step(index, tuple(rows), noise, ports, bindings.groups, reads, replayed_as is not None)
+    return Step(
+        index,
+        tuple(rows),
+        noise,
+        ports,
+        bindings.groups,
+        reads,
+        replay=replayed_as is not None,
+        record="record" in bindings.groups,
+    )
 
 
 def _replayed_as(

@@ -23,6 +23,7 @@ __all__ = [
     "Region",
     "Route",
     "Watch",
+    "group_of",
     "steps_between",
 ]
 
@@ -206,6 +207,11 @@ _GROUP: dict[type[object], Group] = {
 }
 
 
+def group_of(control: Control) -> Group | None:
+    """Return the port group that a control is bound to; a `Watch` needs none."""
+    return _GROUP.get(type(control))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What one plugin wants of a run.
@@ -229,4 +235,4 @@ class Plan:
     @property
     def needs(self) -> frozenset[Group]:
         """The port groups without which an engine cannot run this plan."""
-        return frozenset(_GROUP[type(c)] for c in self.controls if type(c) in _GROUP)
+        return frozenset(g for g in map(group_of, self.controls) if g is not None)

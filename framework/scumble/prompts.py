@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scumble.errors import PromptError
 
-__all__ = ["Prompt", "Word", "split_words"]
+__all__ = ["Prompt", "Word", "require_text", "split_words"]
 
 LISTED_WORDS = 30
 
@@ -128,6 +128,12 @@ class Prompt:
                 )
             starts = [starts[place - 1]]
         return [word for i in starts for word in words[i : i + size]]
+
+
+def require_text(prompt: str, what: str) -> None:
+    """Raise PromptError if a prompt says nothing."""
+    if not prompt.strip():
+        raise PromptError(f"the {what} is empty; say what is to be seen.")
 
 
 def _chunks(text: str) -> tuple[Word, ...]:

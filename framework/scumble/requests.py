@@ -7,7 +7,14 @@ from pydantic import Field
 
 from scumble.options import Options
 
-__all__ = ["REQUESTS", "EditRequest", "EngineRequest", "GenerateRequest", "InvertRequest"]
+__all__ = [
+    "REQUESTS",
+    "EditRequest",
+    "EngineRequest",
+    "GenerateRequest",
+    "InvertRequest",
+    "PrepareRequest",
+]
 
 Length = Annotated[int, Field(ge=8, le=4096)]
 
@@ -58,6 +65,20 @@ class InvertRequest(SamplingRequest):
     guidance: Annotated[float, Field(ge=1, le=100)] = 1.0
 
 
+class PrepareRequest(SamplingRequest):
+    """Invert a picture and record its source row ahead of its edits.
+
+    Attributes:
+        source: describes the picture.
+        inversion: the plugin that inverts.
+        inversion_options: its options.
+    """
+
+    source: str
+    inversion: str = "direct"
+    inversion_options: Mapping[str, Any] = Field(default_factory=dict)
+
+
 class EditRequest(SamplingRequest):
     """Edit a picture, or a generated one, from a source prompt to target prompts.
 
@@ -82,8 +103,8 @@ class EngineRequest(Options):
     """On what to run.
 
     Attributes:
-        model: registered name, diffusers folder or hub id.
-        engine: the engine's name.
+        model: registered name, diffusers folder, pack or hub id.
+        engine: the engine's name; None is onnxruntime for a model with a pack, else torch.
         precision: of the UNet.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads; None leaves the runtime's default.
@@ -92,7 +113,7 @@ class EngineRequest(Options):
     """
 
     model: str = "rooms"
-    engine: str = "torch"
+    engine: str | None = None
     precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -105,5 +126,6 @@ REQUESTS: dict[str, type[Options]] = {
     "engine": EngineRequest,
     "generate": GenerateRequest,
     "invert": InvertRequest,
+    "prepare": PrepareRequest,
 }
 """Every request by name; `scumble schema NAME` prints its JSON schema."""

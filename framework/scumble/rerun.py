@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from scumble.editor import Editor, PictureLike
+from scumble.editor import Editor
 from scumble.errors import ImageError, ModelError
+from scumble.images import PictureLike
 from scumble.options import check_options
 from scumble.recipes import read_recipe
 from scumble.requests import REQUESTS, EngineRequest

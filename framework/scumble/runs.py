@@ -1,6 +1,7 @@
 """What a user gets back: pictures, maps, timings, rows and provenance, and one way to save them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,24 @@ from scumble.hookspecs import Trajectory
 from scumble.pipeline import Finished
 from scumble.recipes import write_picture
 
-__all__ = ["Run"]
+__all__ = ["Prepared", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `Editor.prepare` did.
+
+    Attributes:
+        rows: row evaluations by variant; none if all was remembered.
+        steps: steps whose source state is at hand; fewer than the run's where the budget is short.
+        bytes: of everything that the editor remembers.
+        seconds: by stage.
+    """
+
+    rows: dict[str, int]
+    steps: int
+    bytes: int
+    seconds: dict[str, float]
 
 
 class Run:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scumble.arrays import Floats, read_only, require_finite
+from scumble.errors import EngineError
 from scumble.hookspecs import RunView, StepView, Trajectory
 from scumble.host import Host
 from scumble.schedule import SOURCE, Schedule, Step
@@ -50,6 +51,7 @@ def sample(
     start: Mapping[int, Floats],
     trajectory: Trajectory | None = None,
     callback: Callable[[Progress], None] | None = None,
+    source: str = "",
 ) -> Sampled:
     """Carry out a schedule.
 
@@ -61,6 +63,7 @@ def sample(
         start: picture -> latent at level 0.
         trajectory: recorded source latents; where pinned, the source takes these.
         callback: called after each step.
+        source: key under which the source row's state is remembered.
 
     Raises:
         NumericalError: NaN or Inf in a noise prediction or latent.
@@ -74,8 +77,13 @@ def sample(
         levels.append({picture: latents[picture] for picture in current})
         reads: dict[str, Floats] = {}
         if step.rows:
-            output = session.step(step_ports(session, run, step, latents), step.variant)
+            ports = step_ports(session, run, step, latents)
+            if step.replay:
+                ports |= _replayed(session, run, source, step.index)
+            output = session.step(ports, step.variant)
             require_finite(output.noise, f"the noise predicted at step {step.index}")
+            if step.record:
+                session.sources.record(source, step.index, output.recorded)
             for picture, (unconditional, conditional) in step.noise.items():
                 noise = guided(output.noise, unconditional, conditional, run.guidance)
                 latents[picture] = run.scheduler.forward(latents[picture], noise, step.index)
@@ -91,6 +99,18 @@ def sample(
         if callback is not None:
             callback(Progress(step.index, run.steps, read_only(latents)))
     return Sampled({picture: latents[picture] for picture in current}, tuple(levels))
+
+
+def _replayed(session: Session, run: RunView, source: str, step: int) -> dict[str, object]:
+    """Return the replay ports of a step."""
+    try:
+        state = session.sources.recall(source, step)
+    except KeyError as error:
+        raise EngineError(
+            f"the recorded source state of step {step} is damaged and was removed; run the edit "
+            "again, which records it anew."
+        ) from error
+    return {**state, "source.text": session.embed(run.source.text)[None]}
 
 
 def guided(noise: Floats, unconditional: int | None, conditional: int, guidance: float) -> Floats:

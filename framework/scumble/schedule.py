@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scumble.arrays import Array, Bools
 from scumble.bindings import ReadSlot
@@ -29,6 +30,8 @@ class Job:
         shared_start: True if all pictures start from the same latent.
         identity: (steps,) bool, steps that leave a latent as it is.
         replayed: (steps,) bool, steps at which the source row's recorded state is at hand.
+        record: whether the source row's state is given out for later runs: never, where the row
+            runs anyway, or ahead, at every step for that alone; not where it is at hand.
     """
 
     steps: int
@@ -40,6 +43,7 @@ class Job:
     shared_start: bool
     identity: Bools
     replayed: Bools
+    record: Literal["never", "live", "ahead"] = "never"
 
     def text(self, branch: Branch) -> str:
         """Return the prompt that a branch sees."""
@@ -78,6 +82,7 @@ class Step:
         groups: the port groups bound.
         reads: where the named reads are found.
         replay: True if row index len(rows) addresses the recorded source row.
+        record: True if the source row's state is given out, for later runs.
     """
 
     index: int
@@ -89,6 +94,7 @@ class Step:
     groups: frozenset[Group] = frozenset()
     reads: tuple[ReadSlot, ...] = ()
     replay: bool = False
+    record: bool = False
 
     @property
     def variant(self) -> str:

@@ -1,8 +1,11 @@
 """A loaded model: engine, tokenizer and schedule together, counting the rows that it runs."""
 
+import platform
 from collections import Counter
 from collections.abc import Mapping
-from typing import cast
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from scumble.arrays import Array, Floats
 from scumble.engine import Engine, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
 from scumble.ports import Group
+from scumble.source_memory import SourceMemory
 from scumble.words import Tokenizer
 
 __all__ = ["Session"]
@@ -21,9 +25,18 @@ class Session:
     Args:
         checkpoint: where the model is.
         engine: not yet loaded.
+        budget: bytes of recorded source state to keep on the engine's device; 0 keeps none.
+        folder: where to keep it on disk too, or None.
     """
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        engine: Engine,
+        *,
+        budget: int = 0,
+        folder: Path | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
         self.tokenizer = Tokenizer.load(checkpoint.tokenizer)
@@ -31,6 +44,29 @@ class Session:
         self.rows: Counter[str] = Counter()
         self.probed: set[Group] = set()
         self._texts: dict[str, Floats] = {}
+        self._fingerprint: str | None = None
+        # Only what goes to disk meets other models; a fingerprint reads every file.
+        identity = (
+            "" if folder is None else f"{self.fingerprint} {sorted(engine.provenance.items())}"
+        )
+        self.sources = SourceMemory(engine, budget, folder, identity)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 over the model's files, read once a session."""
+        if self._fingerprint is None:
+            self._fingerprint = self.checkpoint.fingerprint()
+        return self._fingerprint
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a result depends on beside its request: engine, model, versions."""
+        return {
+            **self.engine.provenance,
+            "model_sha256": self.fingerprint,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "scumble": version("scumble"),
+        }
 
     def count_as(self, stage: str) -> None:
         """Book the plain rows counted so far to a stage of their own."""

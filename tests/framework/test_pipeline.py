@@ -212,7 +212,8 @@ class TestRefused:
 
         session = fake_session(tmp_path, Meagre)
         message = (
-            "mine needs route, which engine 'meagre' does not have; installed engines: .*torch"
+            "mine needs route in one step, which engine 'meagre' does not have for this model; "
+            "engines that could: .*torch"
         )
         with pytest.raises(UnsupportedError, match=message):
             pipeline(session, Routes(NoOptions())).finish()

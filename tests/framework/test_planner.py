@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from scumble import sampler
 from scumble.arrays import Bools, Floats
 from scumble.errors import OptionError
 from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
@@ -29,10 +28,11 @@ from scumble.plans import (
 )
 from scumble.plugins import NoOptions, Plugin
 from scumble.ports import PortSizes
-from scumble.sampler import sample, step_ports
-from scumble.schedule import Job, Schedule, Step
+from scumble.sampler import sample
+from scumble.schedule import Job, Schedule
 from scumble.schedulers import DDIM
 from scumble.session import Session
+from scumble.source_memory import SourceMemory
 from scumble.testing import fake_session
 from scumble.testing.fake_engine import FEATURES, SITES, TOKENS
 
@@ -387,6 +387,7 @@ def cases(draw: st.DrawFn) -> Case:
             shared_start=draw(st.booleans()),
             identity=(np.arange(steps) == steps - 1) if offset == 0 else np.zeros(steps, bool),
             replayed=draw(on) & recorded,
+            record=draw(st.sampled_from(("never", "live", "ahead"))),
         ),
         controls,
         offset,
@@ -433,20 +434,17 @@ def outcome(session: Session, case: Case, reduce: bool) -> dict[Any, Floats]:
     sizes = session.info.sizes(LATENT)
     schedule = compile_plans([Plan(case.controls, "random")], of, sizes, reduce=reduce)
 
-    def with_source(session: Session, run: RunView, step: Step, now: Any) -> dict[str, object]:
-        """The step's ports and, where it replays, the source row that was recorded before."""
-        ports = step_ports(session, run, step, now)
-        if not step.replay:
-            return ports
+    session.sources = SourceMemory(session.engine, 1 << 30)
+    for index in np.flatnonzero(of.replayed):
+        # Alone, as `prepare` records it.
         text = session.embed(of.prompts[0])[None]
-        alone = {"sample": latents[step.index][None], "text": text, "record.row": np.zeros(1, int),
-                 "timestep": scheduler.timesteps[step.index : step.index + 1]}  # fmt: skip
-        return {**ports, **session.step(alone, "record").recorded, "source.text": text}
-
+        alone = {"sample": latents[index][None], "text": text, "record.row": np.zeros(1, int),
+                 "timestep": scheduler.timesteps[index : index + 1]}  # fmt: skip
+        recorded = session.step(alone, "record").recorded
+        session.sources.record("the source", int(index), recorded)
     seen = Seen(case.controls)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampler, "step_ports", with_source)
-        done = sample(session, Host.of(seen=seen), run, schedule, start, trajectory)
+    host = Host.of(seen=seen)
+    done = sample(session, host, run, schedule, start, trajectory, source="the source")
     return {picture: done.latents[picture] for picture in of.wanted} | seen.values
 
 

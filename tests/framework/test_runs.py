@@ -22,7 +22,7 @@ MAPS: Any = object.__new__(RunMaps)
 
 def run(*pictures: int, given: Any = None) -> Run:
     pixels = {picture: PIXELS[picture] for picture in pictures}
-    finished = Finished(pixels, {}, MAPS, {"inversion": 5, "mix": 7}, None)
+    finished = Finished(pixels, {}, MAPS, {"inversion": 5, "mix": 7}, None, np.zeros(2, bool))
     recipe = {"operation": "edit", "provenance": {"engine": "fake"}}
     return Run(finished, recipe, {"sampling": 1.5}, given, ("A note.",))
 

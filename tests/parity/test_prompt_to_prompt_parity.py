@@ -691,7 +691,7 @@ def planned(editor: Editor, case: Case) -> tuple[RunView, Job, list[Plan], Traje
     made = pipeline_of(editor, case, reduce=True)
     run = made._view()
     trajectory = made.inversion.invert(run) if made.inversion else None
-    return run, made._job(run.scheduler, trajectory), made.host.plan(run), trajectory
+    return run, made._job(run.scheduler, trajectory, ""), made.host.plan(run), trajectory
 
 
 @pytest.mark.parametrize(
@@ -815,7 +815,7 @@ def rows_of(editor: Editor, case: Case, replayed: bool = False) -> Schedule:
     run = made._view()
     recorded = case.picture == "direct"
     job = replace(
-        made._job(run.scheduler, None),
+        made._job(run.scheduler, None, ""),
         recorded=recorded,
         wanted=frozenset(range(int(case.picture != "generated"), len(case.targets) + 1)),
         replayed=np.full(case.steps, replayed),

@@ -175,15 +175,16 @@ def test_the_numbered_device_is_the_one_that_is_used(pack: Path, monkeypatch: py
         def get_providers(self) -> list[str]:
             return ["CUDAExecutionProvider"]
 
-        def run(self, *_: object) -> list[np.ndarray]:
-            return [np.zeros((2, 4, 16, 16), np.float32)]
+        def get_outputs(self) -> list[Any]:
+            raise RuntimeError("no device here")
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(module.onnxruntime, "InferenceSession", Session)
     with OnnxRuntimeEngine(EngineSettings(device="cuda:1")) as fresh:
         fresh.load(find_checkpoint(pack))
-        fresh.step(plain())
-    assert asked == [("CUDAExecutionProvider", {"device_id": "1"})]
+        with pytest.raises(EngineError, match="could not run"):
+            fresh.step(plain())
+    assert asked == [("CUDAExecutionProvider", {"device_id": 1})]
 
 
 def test_a_graph_that_the_runtime_cannot_read_is_one_error(

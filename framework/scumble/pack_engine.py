@@ -1,0 +1,207 @@
+"""What every engine that runs packs has in common: which graph a step takes, and what it is fed.
+
+A subclass opens a pack and runs one graph; choosing the variant, filling neutral ports, padding
+weight vectors and refusing what the pack was not made for happens here, alike for all of them.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, cast
+
+import numpy as np
+
+from scumble.arrays import Array, Floats, Indices
+from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
+from scumble.errors import EngineError, ModelError, OptionError, PortError, UnsupportedError
+from scumble.models import Checkpoint, Form
+from scumble.packs import Manifest, check_files
+from scumble.ports import CONTROL_GROUPS, Group, groups_of, neutral
+
+__all__ = ["PackEngine"]
+
+
+class PackEngine(Engine):
+    """Base of the engines that run packs; subclasses write `_open`, `_run` and `_shut`."""
+
+    groups: ClassVar[frozenset[Group]] = frozenset(CONTROL_GROUPS)
+    runs: ClassVar[Form] = "pack"
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        super().__init__(settings)
+        self._folder: Path | None = None
+        self._manifest: Manifest | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The loaded pack's manifest."""
+        if self._manifest is None:
+            raise EngineError(f"the {self.name} engine has no pack; call load first.")
+        return self._manifest
+
+    @property
+    def folder(self) -> Path:
+        """The loaded pack's folder."""
+        if self._folder is None:
+            raise EngineError(f"the {self.name} engine has no pack; call load first.")
+        return self._folder
+
+    @property
+    def most_rows(self) -> int | None:
+        """Rows of the largest step that the pack takes."""
+        return self.manifest.rows[1]
+
+    def supports(self, groups: frozenset[Group]) -> bool:
+        """Return whether the pack has a variant with these port groups at once."""
+        return self.manifest.variant_for(groups) is not None
+
+    def encode_text(self, ids: Indices) -> Floats:
+        """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
+        return self._component("text_encoder", "ids", ids)
+
+    def encode_image(self, pixels: Floats) -> Floats:
+        """Return the scaled latent of (1, 3, height, width) pixels in -1 to 1."""
+        factor = self.info.factor
+        self._require_size(pixels.shape[-2] // factor, pixels.shape[-1] // factor)
+        return self._component("vae_encoder", "pixels", pixels)
+
+    def decode(self, latents: Floats) -> Floats:
+        """Return (n, 3, height, width) pixels, about -1 to 1, of scaled latents."""
+        self._require_size(latents.shape[-2], latents.shape[-1])
+        return self._component("vae_decoder", "latents", latents)
+
+    def close(self) -> None:
+        """Free the device; safe to call twice."""
+        self._shut()
+        self._manifest = self._folder = None
+
+    @abstractmethod
+    def _open(self, folder: Path, manifest: Manifest) -> None:
+        """Make ready to run the graphs of a pack whose files have been checked."""
+
+    @abstractmethod
+    def _run(self, file: str, feed: Mapping[str, object]) -> dict[str, object]:
+        """Run one graph of the pack.
+
+        Args:
+            file: of the manifest.
+            feed: name -> array as the graph declares it (float32 or int64), or handle.
+
+        Returns:
+            Output name -> array; a handle for `source.<site>`.
+        """
+
+    @abstractmethod
+    def _shut(self) -> None:
+        """Free what `_open` and `_run` made."""
+
+    def _load(self, checkpoint: Checkpoint) -> ModelInfo:
+        manifest = checkpoint.manifest
+        if manifest is None:
+            raise ModelError(
+                f"{checkpoint.name!r} is no pack, and the {self.name} engine runs packs; make one: "
+                f"scumble export {checkpoint.name} --out PACK."
+            )
+        if self.settings.precision not in self._precisions(manifest):
+            raise OptionError(
+                f"pack {checkpoint.name!r} is made in {manifest.precision}; ask for that, or "
+                "export another."
+            )
+        check_files(checkpoint.folder, manifest)
+        self.close()
+        self._manifest, self._folder = manifest, checkpoint.folder
+        self._open(checkpoint.folder, manifest)
+        return ModelInfo(
+            sites=manifest.table(),
+            channels=manifest.channels,
+            factor=manifest.factor,
+            tokens=manifest.tokens,
+            features=manifest.features,
+        )
+
+    def _precisions(self, manifest: Manifest) -> frozenset[str]:
+        """Return the precisions in which this engine runs a pack."""
+        return frozenset((manifest.precision,))
+
+    def _step(self, ports: Mapping[str, object]) -> StepOutput:
+        manifest = self.manifest
+        feed = dict(ports)
+        rows, _, height, width = cast("Array", feed["sample"]).shape
+        self._require_size(height, width)
+        if rows > manifest.rows[1]:
+            raise PortError(
+                f"port 'sample' has {rows} rows and this pack runs at most {manifest.rows[1]} at "
+                "once; edit fewer targets in one run."
+            )
+        asked = groups_of(feed)
+        variant = self._variant(asked)
+        sizes = self.info.sizes((height, width))
+        for group in set(manifest.variants[variant].groups) - asked:
+            feed |= neutral(group, sizes, rows, replayed="replay" in asked)
+        strides = self._strides_read(feed) if "read" in asked else frozenset[int]()
+        words = self._pad_words(feed) if "read.weights" in feed else 0
+        outputs = self._run(manifest.variants[variant].file, _typed(feed))
+        read = {stride: cast("Array", outputs[f"read.{stride}"])[:, :words] for stride in strides}
+        recorded = {name: out for name, out in outputs.items() if name.startswith("source.")}
+        if "record" not in asked:
+            recorded = {}
+        return StepOutput(cast("Array", outputs["noise"]), read, recorded, bound=asked)
+
+    def _variant(self, asked: frozenset[Group]) -> str:
+        """Return the variant that binds these groups; none is an error that says what there is."""
+        variant = self.manifest.variant_for(asked)
+        if variant is None:
+            raise UnsupportedError(
+                f"this pack has no variant with {', '.join(sorted(asked))}; it has "
+                f"{', '.join(self.manifest.variants)}: export it with more."
+            )
+        return variant
+
+    def _component(self, name: str, given: str, value: Array) -> Floats:
+        file = dict(self.manifest.components)[cast("object", name)]  # type: ignore[index]
+        return cast("Floats", self._run(file, _typed({given: value}))[name])
+
+    def _strides_read(self, feed: Mapping[str, object]) -> frozenset[int]:
+        """Return the strides of the sites that are read; others than the graph's are refused."""
+        made = self.manifest.read_strides
+        gates = cast("Array", feed["read.sites"])
+        sites = zip(self.info.sites.of("cross"), gates, strict=True)
+        strides = frozenset(site.stride for site, gate in sites if gate)
+        if not strides <= set(made):
+            raise UnsupportedError(
+                f"this pack reads maps at stride {' or '.join(map(str, made))}, not at "
+                f"{', '.join(map(str, sorted(strides)))}."
+            )
+        return strides
+
+    def _pad_words(self, feed: dict[str, object]) -> int:
+        """Pad the weight vectors to as many as the graph takes; return how many are meant."""
+        weights = cast("Array", feed["read.weights"])
+        spare = self.manifest.words - weights.shape[1]
+        if spare < 0:
+            raise UnsupportedError(
+                f"this pack reads {self.manifest.words} weight vectors a row, not "
+                f"{weights.shape[1]}; read fewer words at once."
+            )
+        feed["read.weights"] = np.pad(weights, ((0, 0), (0, spare), (0, 0)))
+        return weights.shape[1]
+
+    def _require_size(self, height: int, width: int) -> None:
+        if (height, width) != self.manifest.latent:
+            factor = self.info.factor
+            made = " x ".join(str(side * factor) for side in self.manifest.latent)
+            raise OptionError(
+                f"this pack is made for pictures of {made} pixels, not {height * factor} x "
+                f"{width * factor}; leave size out, use engine 'torch', or export another pack."
+            )
+
+
+def _typed(feed: Mapping[str, object]) -> dict[str, object]:
+    """Return arrays contiguous, as float32 or int64, which is what every pack declares."""
+    typed: dict[str, object] = {}
+    for name, value in feed.items():
+        if isinstance(value, np.ndarray):
+            array = cast("Array", value)
+            value = np.ascontiguousarray(array, np.float32 if array.dtype.kind == "f" else np.int64)
+        typed[name] = value
+    return typed

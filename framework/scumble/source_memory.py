@@ -1,0 +1,170 @@
+"""What an editor remembers of pictures it has seen: their inversion, and their source row's state.
+
+The next edit of such a picture replays the source row instead of running it, and inverts nothing.
+Memory is bounded by a byte budget; the picture that was used longest ago goes first. With a folder,
+what leaves the memory is read back from disk, in later processes too.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from scumble.arrays import Array, Bools
+from scumble.engine import Engine
+from scumble.hookspecs import RunView, Trajectory
+from scumble.source_folder import SourceFolder
+
+__all__ = ["SourceMemory", "source_key", "trajectory_key"]
+
+
+def trajectory_key(run: RunView, inversion: str) -> str:
+    """Return the key of an inversion: all that it may depend on.
+
+    Args:
+        run: as the inversion sees it, without targets and mask.
+        inversion: the plugin's name, origin and options.
+    """
+    assert run.image is not None
+    parts = (
+        run.source.text,
+        run.steps,
+        run.guidance,
+        run.seed,
+        run.latent,
+        tuple(int(t) for t in run.scheduler.timesteps),
+        inversion,
+    )
+    return _digest(repr(parts).encode(), run.image)
+
+
+def source_key(run: RunView, trajectory: Trajectory) -> str:
+    """Return the key of a source row's state: its latents, text and timesteps."""
+    parts = (run.source.text, run.steps, tuple(int(t) for t in run.scheduler.timesteps))
+    return _digest(repr(parts).encode(), trajectory.latents)
+
+
+def _digest(text: bytes, array: Array) -> str:
+    digest = hashlib.sha256(text)
+    digest.update(repr((array.shape, array.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An inversion, or the handles of one source row, step by step."""
+
+    trajectory: Trajectory | None = None
+    steps: dict[int, dict[str, object]] = field(default_factory=dict[int, dict[str, object]])
+    size: int = 0
+
+
+class SourceMemory:
+    """Recorded source state, by picture.
+
+    Args:
+        engine: whose handles these are.
+        budget: bytes to keep on its device; 0 remembers nothing.
+        folder: where to keep a copy on disk, or None.
+        model: what the state depends on beside the picture: fingerprint of the model, engine and
+            precision, for the disk.
+    """
+
+    def __init__(
+        self, engine: Engine, budget: int, folder: Path | None = None, model: str = ""
+    ) -> None:
+        self._engine = engine
+        self._budget = budget
+        self._disk = SourceFolder(folder, model) if folder is not None else None
+        self._held: frozenset[str] = frozenset()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # used longest ago first
+
+    @property
+    def keeps(self) -> bool:
+        """True if anything is remembered at all."""
+        return self._budget > 0 or self._disk is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, trajectories included."""
+        return sum(entry.size for entry in self._entries.values())
+
+    def hold(self, *keys: str) -> None:
+        """Let these entries, of the run that begins, not make room for others."""
+        self._held = frozenset(keys)
+
+    def trajectory(self, key: str) -> Trajectory | None:
+        """Return an inversion that was remembered, or None."""
+        entry = self._touched(key)
+        if entry is not None:
+            return entry.trajectory
+        stored = self._disk.read(key, "trajectory") if self._disk is not None else None
+        if stored is None:
+            return None
+        return Trajectory(stored["latents"], pinned=bool(stored["pinned"]))
+
+    def remember(self, key: str, trajectory: Trajectory) -> None:
+        """Keep an inversion."""
+        if self._disk is not None:
+            pinned = np.array(trajectory.pinned)
+            self._disk.write(key, "trajectory", {"latents": trajectory.latents, "pinned": pinned})
+        size = int(trajectory.latents.nbytes)
+        if self._make_room(size):
+            self._entries[key] = _Entry(trajectory, size=size)
+
+    def steps(self, key: str, steps: int) -> Bools:
+        """Return (steps,) bool, True where the source's state is at hand."""
+        entry = self._entries.get(key)
+        known = set(entry.steps) if entry is not None else set[int]()
+        if self._disk is not None:
+            known |= {int(name) for name in self._disk.names(key) if name.isdecimal()}
+        return np.isin(np.arange(steps), list(known))
+
+    def recall(self, key: str, step: int) -> dict[str, object]:
+        """Return the handles of a step, by port name.
+
+        Raises:
+            KeyError: it is not at hand, or what lay on disk is damaged.
+        """
+        entry = self._touched(key)
+        if entry is not None and step in entry.steps:
+            return entry.steps[step]
+        stored = self._disk.read(key, str(step)) if self._disk is not None else None
+        if stored is None:
+            raise KeyError(f"no source state of step {step}")
+        return {name: self._engine.to_handle(array) for name, array in stored.items()}
+
+    def record(self, key: str, step: int, handles: Mapping[str, object]) -> None:
+        """Keep the state of a step, if the budget allows it."""
+        if self._disk is not None:
+            arrays = {name: self._engine.to_host(handle) for name, handle in handles.items()}
+            self._disk.write(key, str(step), arrays)
+        size = sum(self._engine.size_of(handle) for handle in handles.values())
+        if not self._make_room(size):
+            return
+        entry = self._entries.setdefault(key, _Entry())
+        entry.steps[step] = dict(handles)
+        entry.size += size
+        self._entries.move_to_end(key)
+
+    def clear(self) -> None:
+        """Forget everything in memory; what is on disk stays."""
+        self._entries.clear()
+
+    def _touched(self, key: str) -> _Entry | None:
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    def _make_room(self, size: int) -> bool:
+        """Forget what was used longest ago until `size` more bytes fit; False if they cannot."""
+        while self.size + size > self._budget:
+            oldest = next((key for key in self._entries if key not in self._held), None)
+            if oldest is None:
+                return False
+            del self._entries[oldest]
+        return True
