@@ -3,22 +3,22 @@
 import importlib.metadata
 import os
 import platform
-import stat
-import sys
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import typer
 
+from scumble.built import BuiltCache, cache_budget, cache_folder
 from scumble.cli.commands import GROUP as COMMANDS
 from scumble.cli.engines import devices, missing
 from scumble.cli.entries import GROUPS, Entry, look_at
 from scumble.cli.flags import Output, grouped
 from scumble.cli.output import print_json, print_table
 from scumble.cli.reporting import BUG
+from scumble.errors import OptionError
 from scumble.plugins import list_entries
 
-__all__ = ["cache_folder", "doctor"]
+__all__ = ["doctor"]
 
 DISTRIBUTIONS = (
     "scumble", "numpy", "pillow", "pydantic", "pluggy", "tokenizers", "typer", "rich",
@@ -34,18 +34,18 @@ def doctor(*, ctx: typer.Context, output: Output) -> None:
     lacking = {name: missing(listed[0]) for name, listed in engines.items()}
     skipped = [f"engine {name}" for name, absent in lacking.items() if absent]
     entries = look_at(list(GROUPS), leave_out=skipped)
-    folder = cache_folder()
+    cache, cache_problems = _cache()
     problems = [
         *(f"{entry.kind} {entry.name}: {entry.problem}" for entry in entries if entry.problem),
         *_taken(ctx),
         *_demo(entries),
-        *_cache(folder),
+        *cache_problems,
     ]
     report: dict[str, Any] = {
         "versions": _versions(),
         "devices": devices(),
         "threads": _threads(),
-        "cache": str(folder),
+        "cache": cache,
         "entries": [entry.as_dict() for entry in entries],
         "not_installed": {name: absent for name, absent in lacking.items() if absent},
         "problems": problems,
@@ -56,18 +56,6 @@ def doctor(*, ctx: typer.Context, output: Output) -> None:
         _print(report, entries)
     if problems:
         raise typer.Exit(BUG)
-
-
-def cache_folder() -> Path:
-    """Return where built engines are kept."""
-    given = os.environ.get("SCUMBLE_CACHE_DIR")
-    if given:
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "scumble"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/scumble"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scumble"
 
 
 def _versions() -> dict[str, str]:
@@ -101,16 +89,32 @@ def _demo(entries: list[Entry]) -> list[str]:
     return [] if known else [f"model {DEMO}: no installed package brings the demo checkpoint."]
 
 
-def _cache(folder: Path) -> list[str]:
-    if not folder.exists():
-        return []
-    if not folder.is_dir():
-        return [f"cache: {folder} is no folder; set SCUMBLE_CACHE_DIR to one."]
-    if os.name == "posix" and folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return [f"cache: others may write to {folder}; run: chmod 700 {folder}"]
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return [f"cache: {folder} cannot be written; set SCUMBLE_CACHE_DIR to another folder."]
-    return []
+def _cache() -> tuple[dict[str, Any], list[str]]:
+    """Return what the cache of built engines holds, and what is wrong with it."""
+    found: dict[str, Any] = {}
+    try:
+        folder = cache_folder()
+        found["folder"] = str(folder)
+        found["budget_bytes"] = cache_budget()
+        found.update(asdict(BuiltCache(folder).usage()))
+    except OptionError as error:
+        return found, [f"cache: {error}"]
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        return found, [
+            f"cache: '{folder}' cannot be written; set SCUMBLE_CACHE_DIR to another folder."
+        ]
+    return found, []
+
+
+def _fullness(cache: dict[str, Any]) -> str:
+    """Return the folder, and what is in it where that could be seen."""
+    folder = cache.get("folder", "none")
+    if "entries" not in cache:
+        return folder
+    return (
+        f"{folder}, {cache['entries']} built engines and {cache['quarantined']} quarantined, "
+        f"{cache['bytes'] / 1e6:.0f} of {cache['budget_bytes'] / 1e6:.0f} MB"
+    )
 
 
 def _print(report: dict[str, Any], entries: list[Entry]) -> None:
@@ -118,7 +122,7 @@ def _print(report: dict[str, Any], entries: list[Entry]) -> None:
     threads = report["threads"]
     print(f"\ndevices  {', '.join(report['devices'])}")
     print(f"threads  {threads['usable']}, OMP_NUM_THREADS {threads['OMP_NUM_THREADS'] or 'unset'}")
-    print(f"cache    {report['cache']}\n")
+    print(f"cache    {_fullness(report['cache'])}\n")
     absent = report["not_installed"]
     rows: list[tuple[str, ...]] = []
     for entry in entries:

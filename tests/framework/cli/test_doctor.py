@@ -1,12 +1,10 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scumble.cli import doctor as command
-from scumble.cli.doctor import cache_folder
 from scumble.cli.entries import Entry
 
 
@@ -70,10 +68,31 @@ def test_an_engine_that_is_not_installed_is_no_problem(
 
 
 @pytest.mark.usefixtures("entries")
+def test_what_the_cache_holds(scumble: Any, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SCUMBLE_CACHE_GB", "0.5")
+    report = json.loads(scumble("doctor", "--json").out)
+    empty = {"folder": str(cache), "budget_bytes": 500_000_000}
+    assert report["cache"] == {**empty, "entries": 0, "quarantined": 0, "bytes": 0}
+    assert not cache.exists()
+    (cache / "built/quarantine").mkdir(mode=0o700, parents=True)
+    cache.chmod(0o700)
+    for name in ("a.built", "b.built", "quarantine/1-c.built"):
+        (cache / "built" / name).write_bytes(bytes(1_000_000))
+    report = json.loads(scumble("doctor", "--json").out)
+    assert report["cache"] == {**empty, "entries": 2, "quarantined": 1, "bytes": 3_000_000}
+    assert report["problems"] == []
+    said = f"cache    {cache}, 2 built engines and 1 quarantined, 3 of 500 MB\n"
+    assert said in scumble("doctor").out
+
+
+@pytest.mark.usefixtures("entries")
 def test_a_cache_that_others_may_write_to(scumble: Any, cache: Path):
     cache.mkdir()
     cache.chmod(0o770)
-    assert "others may write" in scumble("doctor").out
+    done = scumble("doctor")
+    assert done.code == 1
+    assert "others may write" in done.out
+    assert f"cache    {cache}\n" in done.out
     cache.rmdir()
     cache.touch()
     assert "is no folder" in scumble("doctor").out
@@ -86,24 +105,25 @@ def test_a_cache_that_cannot_be_written(scumble: Any, cache: Path, monkeypatch: 
     assert "cannot be written" in scumble("doctor").out
 
 
+@pytest.mark.usefixtures("entries")
 @pytest.mark.parametrize(
-    ("system", "environment", "end"),
-    [
-        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/scumble"),
-        ("linux", {}, ".cache/scumble"),
-        ("darwin", {}, "Library/Caches/scumble"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/scumble"),
-    ],
+    ("name", "value", "why"),
+    [("SCUMBLE_CACHE_GB", "much", "give the gigabytes"), ("SCUMBLE_CACHE_DIR", "", "no home")],
 )
-def test_cache_folders(
-    monkeypatch: pytest.MonkeyPatch, system: str, environment: dict[str, str], end: str
+def test_a_cache_that_is_set_wrong(
+    scumble: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
 ):
-    for name in ("SCUMBLE_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", system)
-    assert cache_folder().as_posix().endswith(end)
+    def home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(name, value)
+    done = scumble("doctor", "--json")
+    assert done.code == 1
+    (problem,) = json.loads(done.out)["problems"]
+    assert problem.startswith("cache: ")
+    assert why in problem
 
 
 @pytest.mark.thorough
