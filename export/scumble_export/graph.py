@@ -1,24 +1,26 @@
-"""A UNet with its ports as inputs and outputs, ready to be traced: one declaration for each."""
+"""What each variant's graph takes and gives: one declaration, from which all else follows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scumble.arrays import Array
-from scumble.errors import ModelError
+from scumble.packs import PackPrecision
 from scumble.ports import INPUTS, Group, Port, PortSizes, neutral
-from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
+from scumble_engines.torch.ported import Signature
 
-__all__ = ["ROWS", "WORDS", "Declaration", "PortedUNet", "as_tensors", "declare"]
+__all__ = ["ROWS", "WORDS", "Axis", "Declaration", "as_tensors", "declare", "nudged"]
 
 ROWS = (1, 8)
 """Fewest and most rows of a step; the engine refuses more."""
 WORDS = 2
 """Weight vectors that a reading graph takes; fewer are padded."""
+
+Axis = int | str
+"""A size, or `rows` or `rows + 1`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,140 +30,172 @@ class Declaration:
     Attributes:
         name: of the variant.
         groups: its port groups beside the plain ports.
+        sizes: the model's axes.
         inputs: in order.
         outputs: names in order.
         strides: strides read, if it reads.
+        precision: of the UNet; ports that the host fills are float32 all the same.
     """
 
     name: str
     groups: tuple[Group, ...]
+    sizes: PortSizes
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
-    strides: tuple[int, ...] = ()
+    strides: tuple[int, ...]
+    precision: PackPrecision
 
-    def shape(self, port: Port, sizes: PortSizes) -> tuple[int | str, ...]:
-        """Return a port's shape, `rows` standing for itself."""
-        dynamic = {"rows": "rows", "addressable": "rows", "words": WORDS}
-        return tuple(
-            dynamic[axis] if axis in dynamic else _fixed(sizes, axis) for axis in port.axes
-        )
+    @property
+    def signature(self) -> Signature:
+        """The module that is traced; every site of a stride that is read is worth computing."""
+        read = self.sizes.sites.select("cross", strides=self.strides) if self.strides else ()
+        names = tuple(port.name for port in self.inputs)
+        return Signature(names, self.outputs, self.sizes.latent[1:], frozenset(read))
 
-    def examples(self, sizes: PortSizes, rows: int, seed: int) -> dict[str, Array]:
+    @property
+    def taken(self) -> dict[str, tuple[tuple[Axis, ...], np.dtype]]:
+        """Input name -> axes and dtype."""
+        return {port.name: (self._axes(port), self._dtype(port)) for port in self.inputs}
+
+    @property
+    def given(self) -> dict[str, tuple[tuple[Axis, ...], np.dtype]]:
+        """Output name -> axes and dtype."""
+        channels, height, width = self.sizes.latent
+        single = np.dtype(np.float32)
+        found: dict[str, tuple[tuple[Axis, ...], np.dtype]] = {
+            "noise": (("rows", channels, height, width), single)
+        }
+        for stride in self.strides:
+            grid = (-(-height // stride), -(-width // stride))
+            found[f"read.{stride}"] = ((self._addressable, WORDS, *grid), single)
+        for port in source_ports(self.sizes):
+            found[port.name] = (self._axes(port), self._dtype(port))
+        return {name: found[name] for name in self.outputs}
+
+    def examples(self, rows: int, seed: int) -> dict[str, Array]:
         """Return random inputs that use every port, for tracing and for parity."""
         rng = np.random.default_rng(seed)
+        sizes, replayed = self.sizes, "replay" in self.groups
         values: dict[str, Array] = {
             "sample": rng.standard_normal((rows, *sizes.latent)),
             "timestep": rng.integers(0, 1000, rows),
             "text": rng.standard_normal((rows, sizes.tokens, sizes.features)),
         }
         for group in self.groups:
-            values |= neutral(group, sizes, rows)
+            if group != "replay":
+                values |= neutral(group, sizes, rows, replayed)
         for name, array in values.items():
-            values[name] = _stirred(name, array, rows, sizes, rng)
-        return {port.name: _typed(port, values[port.name]) for port in self.inputs}
+            values[name] = _stirred(name, array, rows + replayed, rows, sizes, rng)
+        if replayed:
+            for port in self.inputs:
+                if port.group == "replay":
+                    fixed = tuple(int(sizes.axis(a, rows, True) or 0) for a in port.axes)
+                    values[port.name] = rng.standard_normal(fixed)
+        return {name: values[name].astype(dtype) for name, (_, dtype) in self.taken.items()}
+
+    @property
+    def _addressable(self) -> str:
+        return "rows + 1" if "replay" in self.groups else "rows"
+
+    def _axes(self, port: Port) -> tuple[Axis, ...]:
+        open_axes = {"rows": "rows", "addressable": self._addressable, "words": WORDS}
+        return tuple(
+            open_axes[axis] if axis in open_axes else int(self.sizes.axis(axis, 0, False) or 0)
+            for axis in port.axes
+        )
+
+    def _dtype(self, port: Port) -> np.dtype:
+        if port.dtype == "index":
+            return np.dtype(np.int64)
+        # Recorded state never reaches the host, and is as wide as the UNet.
+        halves = self.precision == "fp16" and _is_state(port.name)
+        return np.dtype(np.float16 if halves else np.float32)
 
 
-def declare(groups: tuple[Group, ...], name: str, strides: tuple[int, ...]) -> Declaration:
-    """Return the declaration of a variant with these port groups."""
-    inputs = tuple(port for port in INPUTS if port.group in ("plain", *groups))
-    reads = strides if "read" in groups else ()
-    outputs = ("noise", *(f"read.{stride}" for stride in reads))
-    return Declaration(name, groups, inputs, outputs, reads)
-
-
-class PortedUNet(nn.Module):
-    """A diffusers UNet whose controls are the arguments of `forward`.
+def declare(
+    name: str,
+    groups: tuple[Group, ...],
+    sizes: PortSizes,
+    strides: tuple[int, ...],
+    precision: PackPrecision = "fp32",
+    truncated: bool = False,
+) -> Declaration:
+    """Return the declaration of a variant.
 
     Args:
-        unet: with a `PortProcessor` at every attention site.
-        bus: what those processors read.
-        declaration: the variant.
+        name: of the variant.
+        groups: its port groups beside the plain ports.
         sizes: the model's axes.
+        strides: strides that it reads, if it reads.
+        precision: of the UNet.
+        truncated: True gives maps and no noise, and ends where the last map is known.
     """
-
-    def __init__(
-        self,
-        unet: nn.Module,
-        bus: ControlBus,
-        declaration: Declaration,
-        sizes: PortSizes,
-    ) -> None:
-        super().__init__()
-        if not any(isinstance(p, PortProcessor) for p in _processors(unet)):
-            raise ModelError("the UNet's attention has no ports; load it with the torch engine.")
-        self.unet = unet
-        self._bus = bus
-        self._declaration = declaration
-        self._sizes = sizes
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return noise, and the maps of each stride that is read."""
-        names = (port.name for port in self._declaration.inputs)
-        ports: dict[str, Tensor] = dict(zip(names, inputs, strict=True))
-        sites = self._sizes.sites
-        read = sites.select("cross", strides=self._declaration.strides)
-        controls = Controls(
-            latent=self._sizes.latent[1:],
-            route=ports.get("route"),
-            mix_source=ports.get("mix.source"),
-            mix_own=ports.get("mix.own"),
-            mix_row=ports.get("mix.row"),
-            mix_sites=ports.get("mix.sites"),
-            read_weights=ports.get("read.weights"),
-            read_gate=read_gate(ports.get("read.sites")),
-            read_sites=frozenset(read if "read.weights" in ports else ()),
-            feature_route=ports.get("feature_route"),
-            region_query=ports.get("region.query"),
-            region_key=ports.get("region.key"),
-            region_sites=ports.get("region.sites"),
-        )
-        self._bus.controls = controls
-        try:
-            noise = self.unet(
-                ports["sample"],
-                ports["timestep"],
-                encoder_hidden_states=ports["text"],
-                return_dict=False,
-            )[0]
-        finally:
-            self._bus.controls = Controls()
-        return (noise, *(controls.reads[stride] for stride in self._declaration.strides))
+    inputs = [port for port in INPUTS if port.group in ("plain", *groups)]
+    if "replay" in groups:
+        inputs += source_ports(sizes)
+    reads = strides if "read" in groups else ()
+    outputs = [] if truncated else ["noise"]
+    outputs += [f"read.{stride}" for stride in reads]
+    if "record" in groups:
+        outputs += [port.name for port in source_ports(sizes)]
+    return Declaration(name, groups, sizes, tuple(inputs), tuple(outputs), reads, precision)
 
 
-def _processors(unet: Any) -> list[object]:
-    return list(unet.attn_processors.values())
+def source_ports(sizes: PortSizes) -> list[Port]:
+    """Return the state of a source row, (1, cells, channels) at each attention site."""
+    ports: list[Port] = []
+    for site in sizes.sites:
+        if site.kind != "resnet":
+            height, width = site.grid(sizes.latent[1:])
+            axes = ("1", str(height * width), str(site.channels))
+            ports.append(Port(f"source.{site.path}", axes, "float", "replay"))
+    return ports
 
 
-def _fixed(sizes: PortSizes, axis: str) -> int:
-    size = sizes.axis(axis, rows=0, replayed=False)
-    assert size is not None
-    return size
-
-
-def _typed(port: Port, array: Array) -> Array:
-    return array.astype(np.int64 if port.dtype == "index" else np.float32)
+def _is_state(name: str) -> bool:
+    return name.startswith("source.") and name != "source.text"
 
 
 def _stirred(
-    name: str, array: Array, rows: int, sizes: PortSizes, rng: np.random.Generator
+    name: str, array: Array, addressable: int, rows: int, sizes: PortSizes, rng: np.random.Generator
 ) -> Array:
     """Return a control port away from its neutral value, so that parity is measured on it."""
     match name:
-        case "route" | "feature_route" | "mix.row":
+        case "route" | "mix.row":
+            drawn = rng.integers(0, addressable, array.shape)
+            drawn[..., 0] = addressable - 1  # the replayed row, where there is one, is used
+            return drawn
+        case "feature_route" | "record.row":
             return rng.integers(0, rows, array.shape)
         case "mix.source" | "mix.own" | "mix.sites":
             return rng.random(array.shape)
         case "region.query" | "region.key" | "region.sites":
             return rng.integers(0, 2, array.shape).astype(float)
         case "read.weights":
-            return rng.random((rows, WORDS, sizes.tokens))
+            return rng.random((addressable, WORDS, sizes.tokens))
         case "read.sites":
             return np.ones(array.shape)
         case _:
             return array
 
 
-def as_tensors(examples: Mapping[str, Array], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Return examples as tensors, floats in the graph's precision."""
-    tensors = (torch.from_numpy(array) for array in examples.values())
-    return tuple(t.to(dtype) if t.is_floating_point() else t for t in tensors)
+def nudged(name: str, array: Array, addressable: int) -> Array:
+    """Return another value of a port that has to show in the outputs."""
+    match name:
+        case "route" | "mix.row" | "feature_route" | "record.row":
+            return (array + 1) % addressable
+        case "region.query" | "region.key" | "region.sites":
+            return 1 - array
+        case "read.sites":
+            half = array.copy()
+            half[: len(half) // 2] = 0
+            return half
+        case "timestep":
+            return (array + 500) % 1000
+        case _:
+            return np.flip(array, axis=-1).copy() + np.asarray(0.5, array.dtype)
+
+
+def as_tensors(examples: Mapping[str, Array]) -> tuple[Tensor, ...]:
+    """Return examples as tensors."""
+    return tuple(torch.from_numpy(array) for array in examples.values())

@@ -9,23 +9,34 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import onnx
-from torch import nn
 
 from scumble.arrays import Array
-from scumble.engine import EngineSettings
+from scumble.engine import EngineSettings, ModelInfo
 from scumble.errors import ModelError, OptionError
 from scumble.models import Checkpoint
-from scumble.packs import MANIFEST, Manifest, SiteEntry, Variant
-from scumble.ports import Group, PortSizes
+from scumble.packs import MANIFEST, Manifest, PackPrecision, SiteEntry, Variant
+from scumble.ports import Group
+from scumble.sites import SiteTable
 from scumble_engines.torch import TorchEngine
-from scumble_export.components import Decoder, Encoder, TextEncoder
-from scumble_export.graph import ROWS, WORDS, Declaration, PortedUNet, declare
-from scumble_export.tracing import parity, require_declared, traced
+from scumble_engines.torch.ported import PortedUNet
+from scumble_export.component_graphs import write_components
+from scumble_export.graph import ROWS, WORDS, Declaration, declare
+from scumble_export.probing import sensitivity
+from scumble_export.tracing import (
+    TOLERANCE,
+    GraphRun,
+    computed,
+    forget_origin,
+    parity,
+    require_declared,
+    traced,
+)
 from scumble_export.weights import WeightFile
 
 __all__ = ["VARIANTS", "export_pack"]
@@ -35,10 +46,18 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "routed": ("route", "mix"),
     "reading": ("route", "mix", "read"),
     "masked": ("route", "mix", "read", "region"),
+    "recording": ("route", "mix", "read", "record"),
+    "replaying": ("route", "mix", "read", "replay"),
+    "featured": ("route", "feature"),
+    "looking": ("read",),
 }
-"""Variant -> port groups, fewest first."""
+"""Variant -> port groups. `looking` ends where the last map is known, and gives no noise."""
+TRUNCATED = frozenset({"looking"})
 OPSETS = (21, 23)
 TRACED_ROWS = 3
+LARGE = 200_000_000
+"""Parameters from which a step takes seconds: parity is then taken at two rows alone."""
+Cases: TypeAlias = list[tuple[dict[str, Array], list[Array]]]
 MADE_WITH = ("scumble", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 
 
@@ -47,8 +66,10 @@ def export_pack(
     out: Path,
     *,
     opset: int = 23,
+    precision: PackPrecision = "fp32",
+    size: tuple[int, int] | None = None,
     variants: Sequence[str] = tuple(VARIANTS),
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> Manifest:
     """Write a pack.
 
@@ -56,8 +77,10 @@ def export_pack(
         checkpoint: a diffusers folder.
         out: the pack's folder; must not exist.
         opset: 23 keeps each attention one operator; 21 is for older runtimes.
+        precision: of the UNet; text and pictures are encoded in fp32.
+        size: (height, width) in pixels of the pictures it is for; None is the model's native size.
         variants: names from `VARIANTS`.
-        progress: told what is being done.
+        progress: told what is being done, and which share is done.
 
     Raises:
         OptionError: an unknown variant or opset, or a folder that exists.
@@ -81,7 +104,8 @@ def export_pack(
     except OSError as error:
         raise OptionError(f"'{out.parent}' cannot be written: {error.strerror}.") from error
     try:
-        manifest = _write(checkpoint, draft, opset, variants, progress)
+        plan = _Plan(tuple(dict.fromkeys(variants)), opset, precision, size)
+        manifest = _write(checkpoint, draft, plan, progress)
         draft.chmod(0o755)
         os.replace(draft, out)
     finally:
@@ -89,94 +113,134 @@ def export_pack(
     return manifest
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is asked of an export."""
+
+    variants: tuple[str, ...]
+    opset: int
+    precision: PackPrecision
+    size: tuple[int, int] | None
+
+    def fit(self, info: ModelInfo) -> ModelInfo:
+        """Return the model, its native size that of the pack."""
+        if self.size is None:
+            return info
+        height, width = self.size
+        step = info.factor * max(site.stride for site in info.sites)
+        if height % step or width % step or min(self.size) < step:
+            raise OptionError(f"size is {height}x{width}; this model needs multiples of {step}.")
+        latent = (height // info.factor, width // info.factor)
+        return replace(info, sites=SiteTable(tuple(info.sites), latent))
+
+
 def _write(
-    checkpoint: Checkpoint,
-    folder: Path,
-    opset: int,
-    variants: Sequence[str],
-    progress: Callable[[str], None],
+    checkpoint: Checkpoint, folder: Path, plan: _Plan, progress: Callable[[str, float], None]
 ) -> Manifest:
-    progress("loading")
+    # Every variant is computed by torch, then traced; then come the components.
+    stages = 2 * len(plan.variants) + 2
+    progress("loading", 0)
     with TorchEngine(EngineSettings(device="cpu")) as engine:
-        info = engine.load(checkpoint)
+        info = plan.fit(engine.load(checkpoint))
         sizes = info.sizes(info.sites.native)
+        strides = (info.sites.map_stride,)
+        declarations = [
+            declare(name, VARIANTS[name], sizes, strides, plan.precision, name in TRUNCATED)
+            for name in plan.variants
+        ]
+        unet = engine.parts.unet
+        cases: list[Cases] = []
+        for done, declaration in enumerate(declarations, 1):
+            progress(f"unet, {declaration.name}: torch", done / stages)
+            cases.append(_cases(engine, declaration))
+        if plan.precision == "fp16":
+            unet.half()
         weights = WeightFile(folder)
         written: dict[str, Variant] = {}
         try:
-            for name in dict.fromkeys(variants):
-                progress(f"unet, {name}")
-                declaration = declare(VARIANTS[name], name, (info.sites.map_stride,))
-                file = f"unet.{name}.onnx"
-                worst = _unet(engine, declaration, sizes, folder / file, weights, opset)
-                written[name] = Variant(file=file, groups=declaration.groups, parity=worst)
-            progress("text encoder and autoencoder")
-            components = _components(engine, sizes, info.factor, folder, weights, opset)
+            for done, declaration in enumerate(declarations, 1 + len(declarations)):
+                progress(f"unet, {declaration.name}", done / stages)
+                probed = {port for variant in written.values() for port in variant.sensitivity}
+                known = cases.pop(0)
+                written[declaration.name] = _unet(
+                    engine, declaration, folder, weights, plan, known, probed
+                )
+            progress("text encoder and autoencoder", (stages - 1) / stages)
+            components = write_components(
+                engine.parts, sizes, info.factor, folder, weights, plan.opset
+            )
         finally:
             weights.close()
     for part in ("tokenizer", "scheduler"):
         shutil.copytree(checkpoint.folder / part, folder / part)
-    return _finish(folder, info, opset, written, components)
+    return _finish(folder, info, plan, written, components)
+
+
+def _module(engine: TorchEngine, declaration: Declaration) -> PortedUNet:
+    parts = engine.parts
+    return PortedUNet(parts.unet, parts.bus, declaration.signature).eval()
+
+
+def _cases(engine: TorchEngine, declaration: Declaration) -> Cases:
+    """Return random inputs, with what torch in fp32 makes of them."""
+    large = sum(weight.numel() for weight in engine.parts.unet.parameters()) > LARGE
+    module = _module(engine, declaration)
+    cases: Cases = []
+    for rows in (2,) if large else (1, 2, 5):
+        inputs = declaration.examples(rows, seed=rows)
+        # Recorded state is as wide as the graph's; torch computes in fp32.
+        wide = {n: a.astype(np.float32) if a.dtype == np.float16 else a for n, a in inputs.items()}
+        cases.append((inputs, computed(module, wide)))
+    return cases
 
 
 def _unet(
     engine: TorchEngine,
     declaration: Declaration,
-    sizes: PortSizes,
-    path: Path,
-    weights: WeightFile,
-    opset: int,
-) -> float:
-    """Trace, check and write one variant; return its parity."""
-    parts = engine.parts
-    module = PortedUNet(parts.unet, parts.bus, declaration, sizes).eval()
-    dynamic = tuple(
-        {axis: "rows" for axis, name in enumerate(declaration.shape(p, sizes)) if name == "rows"}
-        for p in declaration.inputs
-    )
-    examples = declaration.examples(sizes, TRACED_ROWS, seed=0)
-    names = [port.name for port in declaration.inputs]
-    model = traced(module, examples, dynamic, names, list(declaration.outputs), opset)
-    require_declared(model, declaration, sizes)
-    weights.take(model)
-    onnx.save_model(model, path)
-    return max(
-        parity(module, path, declaration.examples(sizes, rows, seed=rows)) for rows in (1, 2, 5)
-    )
-
-
-def _components(
-    engine: TorchEngine,
-    sizes: PortSizes,
-    factor: int,
     folder: Path,
     weights: WeightFile,
-    opset: int,
-) -> dict[str, str]:
-    parts = engine.parts
-    channels, height, width = sizes.latent
-    rng = np.random.default_rng(0)
-    picture = rng.uniform(-1, 1, (1, 3, height * factor, width * factor)).astype(np.float32)
-    latents = rng.standard_normal((2, channels, height, width)).astype(np.float32)
-    ids = rng.integers(0, parts.text_encoder.config.vocab_size, (2, sizes.tokens))
-    wanted: dict[str, tuple[nn.Module, str, Array, dict[int, str]]] = {
-        "text_encoder": (TextEncoder(parts.text_encoder), "ids", ids, {0: "prompts"}),
-        "vae_encoder": (Encoder(parts.vae), "pixels", picture, {}),
-        "vae_decoder": (Decoder(parts.vae), "latents", latents, {0: "pictures"}),
-    }
-    files: dict[str, str] = {}
-    for name, (module, given, example, dynamic) in wanted.items():
-        files[name] = f"{name}.onnx"
-        examples = {given: example}
-        model = traced(module.eval(), examples, (dynamic,), [given], [name], opset)
-        weights.take(model)
-        onnx.save_model(model, folder / files[name])
-        for several in (examples, {given: example[:1]}):
-            parity(module, folder / files[name], several)
-    return files
+    plan: _Plan,
+    cases: Cases,
+    probed: set[str],
+) -> Variant:
+    """Trace, check and write one variant."""
+    dynamic = tuple(
+        {axis: size for axis, size in enumerate(axes) if isinstance(size, str)}
+        for axes, _ in declaration.taken.values()
+    )
+    examples = declaration.examples(TRACED_ROWS, seed=0)
+    names = list(declaration.taken)
+    model = weights.take(
+        traced(
+            _module(engine, declaration),
+            examples,
+            dynamic,
+            names,
+            list(declaration.outputs),
+            plan.opset,
+        )
+    )
+    require_declared(model, declaration)
+    forget_origin(model)
+    file = f"unet.{declaration.name}.onnx"
+    onnx.save_model(model, folder / file)
+    graph = GraphRun(folder / file)
+    worst = parity(graph, cases, TOLERANCE[plan.precision])
+    return Variant(
+        file=file,
+        groups=declaration.groups,
+        parity=worst,
+        truncated=declaration.name in TRUNCATED,
+        sensitivity=sensitivity(graph, declaration, (n for n in names if n not in probed)),
+    )
 
 
 def _finish(
-    folder: Path, info: Any, opset: int, variants: dict[str, Variant], components: dict[str, str]
+    folder: Path,
+    info: ModelInfo,
+    plan: _Plan,
+    variants: dict[str, Variant],
+    components: dict[str, str],
 ) -> Manifest:
     files = {
         path.relative_to(folder).as_posix(): _digest(path)
@@ -186,8 +250,8 @@ def _finish(
     sizes = info.sizes(info.sites.native)
     fields = SiteEntry.model_fields
     manifest = Manifest(
-        precision="fp32",
-        opset=opset,
+        precision=plan.precision,
+        opset=plan.opset,
         latent=sizes.latent[1:],
         native=info.sites.native,
         channels=info.channels,

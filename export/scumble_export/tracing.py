@@ -5,25 +5,36 @@ import itertools
 import logging
 import sys
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
 from torch import nn
 
 from scumble.arrays import Array
 from scumble.errors import ModelError
-from scumble.ports import PortSizes
-from scumble_export.graph import ROWS, WORDS, Declaration, PortedUNet, as_tensors
+from scumble.packs import PackPrecision
+from scumble_engines.torch.ported import PortedUNet
+from scumble_export.graph import ROWS, Axis, Declaration, as_tensors
 
-__all__ = ["TOLERANCE", "parity", "require_declared", "traced"]
+__all__ = [
+    "TOLERANCE",
+    "GraphRun",
+    "computed",
+    "distance",
+    "forget_origin",
+    "parity",
+    "require_declared",
+    "traced",
+]
 
-TOLERANCE = 1e-5
-"""Largest difference to torch, relative to the largest value, that a graph in fp32 may have."""
+TOLERANCE: dict[PackPrecision, float] = {"fp32": 1e-5, "fp16": 5e-3}
+"""Largest difference to torch in fp32, relative to the largest value, that a graph may have."""
 
 
 def traced(
@@ -33,27 +44,32 @@ def traced(
     inputs: list[str],
     outputs: list[str],
     opset: int,
-) -> onnx.ModelProto:
-    """Return a module's graph, which says nothing of the machine that made it.
+) -> ir.Model:
+    """Return a module's graph, its weights still the module's own.
 
     Args:
         module: in evaluation.
         examples: name -> input to trace with, no dynamic axis of size 1.
-        dynamic: axis -> its name, for each input.
+        dynamic: axis -> its name, for each input; `rows + 1` is one more than `rows`.
         inputs: names in order.
         outputs: names in order.
         opset: of the graph.
     """
     named = {name for axes in dynamic for name in axes.values()}
-    rows = {name: torch.export.Dim(name, min=1, max=ROWS[1]) for name in named}
-    shapes: Any = tuple({axis: rows[name] for axis, name in axes.items()} for axes in dynamic)
+    open_axes: dict[str, Any] = {}
+    for name in sorted(named, key=len):
+        base, plus, _ = name.partition(" + 1")
+        open_axes.setdefault(base, torch.export.Dim(base, min=1, max=ROWS[1]))
+        if plus:
+            open_axes[name] = open_axes[base] + 1
+    shapes: Any = tuple({axis: open_axes[n] for axis, n in axes.items()} for axes in dynamic)
     # `forward` takes *inputs, so that one module serves every declaration.
     if isinstance(module, PortedUNet):
         shapes = (shapes,)
     with torch.no_grad(), _hushed():
         program = torch.onnx.export(
             module,
-            as_tensors(examples, torch.float32),
+            as_tensors(examples),
             dynamo=True,
             opset_version=opset,
             dynamic_shapes=shapes,
@@ -62,9 +78,7 @@ def traced(
             verbose=False,
         )
     assert program is not None
-    model = cast("onnx.ModelProto", program.model_proto)
-    _forget_origin(model)
-    return model
+    return cast("ir.Model", program.model)
 
 
 @contextlib.contextmanager
@@ -81,34 +95,28 @@ def _hushed() -> Generator[None]:
         log.setLevel(level)
 
 
-def _forget_origin(message: Any) -> None:
+def forget_origin(message: Any) -> None:
     """Clear notes and stack traces, which name files of this machine, at every depth."""
     for field, value in message.ListFields():
         if field.name in ("doc_string", "metadata_props"):
             message.ClearField(field.name)
         elif field.message_type is not None and field.name != "initializer":
             for inner in value if field.is_repeated else (value,):
-                _forget_origin(inner)
+                forget_origin(inner)
     if isinstance(message, onnx.GraphProto):
         for tensor in message.initializer:
             tensor.ClearField("doc_string")
             tensor.ClearField("metadata_props")
 
 
-def require_declared(model: onnx.ModelProto, declaration: Declaration, sizes: PortSizes) -> None:
+def require_declared(model: onnx.ModelProto, declaration: Declaration) -> None:
     """Raise ModelError if the graph's inputs or outputs differ in name, axis or dtype."""
-    kinds = {"float": onnx.TensorProto.FLOAT, "index": onnx.TensorProto.INT64}
-    inputs = [(p.name, declaration.shape(p, sizes), kinds[p.dtype]) for p in declaration.inputs]
-    channels, height, width = sizes.latent
-    outputs = [("noise", ("rows", channels, height, width), kinds["float"])]
-    for stride in declaration.strides:
-        grid = (-(-height // stride), -(-width // stride))
-        outputs.append((f"read.{stride}", ("rows", WORDS, *grid), kinds["float"]))
-    for found, wanted in (
-        (_described(model.graph.input), inputs),
-        (_described(model.graph.output), outputs),
+    for values, declared in (
+        (model.graph.input, declaration.taken),
+        (model.graph.output, declaration.given),
     ):
-        pairs = itertools.zip_longest(found, wanted)
+        wanted = [(name, axes, dtype) for name, (axes, dtype) in declared.items()]
+        pairs = itertools.zip_longest(map(_described, values), wanted)
         first = next((pair for pair in pairs if pair[0] != pair[1]), None)
         if first is not None:
             raise ModelError(
@@ -117,36 +125,67 @@ def require_declared(model: onnx.ModelProto, declaration: Declaration, sizes: Po
             )
 
 
-def _described(
-    values: Iterable[onnx.ValueInfoProto],
-) -> list[tuple[str, tuple[int | str, ...], int]]:
-    return [
-        (
-            value.name,
-            tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim),
-            value.type.tensor_type.elem_type,
+def _described(value: onnx.ValueInfoProto) -> tuple[str, tuple[Axis, ...], np.dtype]:
+    kind = value.type.tensor_type
+    axes = tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim)
+    return value.name, axes, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+
+
+class GraphRun:
+    """A written graph, to be run and compared.
+
+    Args:
+        path: of the graph; its weights lie beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.name = path.name
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
         )
-        for value in values
-    ]
+
+    def __call__(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """Return the outputs in order."""
+        return cast("list[Array]", self._session.run(None, dict(inputs)))
 
 
-def parity(module: nn.Module, path: Path, examples: dict[str, Array]) -> float:
-    """Return the largest difference of a graph to its module, relative to the largest value."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    found = cast("list[Array]", session.run(None, examples))
+def computed(module: nn.Module, inputs: Mapping[str, Array]) -> list[Array]:
+    """Return what torch makes of the inputs of a graph."""
     with torch.no_grad():
-        wanted = module(*as_tensors(examples, torch.float32))
-    wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-    distances: list[float] = []
-    for mine, theirs in zip(found, wanted, strict=True):
-        reference = theirs.numpy()
-        distances.append(float(np.abs(mine - reference).max() / np.abs(reference).max()))
-    worst = float(np.max(distances))  # and not `max`, which passes over NaN
-    if not worst <= TOLERANCE:
+        outputs = module(*as_tensors(inputs))
+    return [t.numpy() for t in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def distance(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+    """Return the largest difference of outputs, each relative to its largest value."""
+    each = [
+        float(np.abs(mine.astype(np.float32) - theirs).max() / np.abs(theirs).max())
+        for mine, theirs in zip(found, wanted, strict=True)
+    ]
+    return float(np.max(each))  # and not `max`, which passes over NaN
+
+
+def parity(
+    graph: GraphRun,
+    cases: Sequence[tuple[Mapping[str, Array], Sequence[Array]]],
+    tolerance: float = TOLERANCE["fp32"],
+) -> float:
+    """Return the largest difference of a graph to torch.
+
+    Args:
+        graph: as written.
+        cases: (inputs, what torch in fp32 made of them).
+        tolerance: beyond which the graph is refused.
+
+    Raises:
+        ModelError: it differs by more, or by NaN.
+    """
+    worst = float(np.max([distance(graph(inputs), wanted) for inputs, wanted in cases]))
+    if not worst <= tolerance:
         raise ModelError(
-            f"{path.name} differs from torch by {worst:.1e} of the largest value, more than "
-            f"{TOLERANCE:.0e}; the pack was not written."
+            f"{graph.name} differs from torch by {worst:.1e} of the largest value, more than "
+            f"{tolerance:.0e}; the pack was not written."
         )
     return worst

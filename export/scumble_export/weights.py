@@ -2,17 +2,28 @@
 
 import hashlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+import onnx_ir as ir
+from onnx import ModelProto, TensorProto, helper
+
+from scumble.arrays import Array
 
 __all__ = ["WEIGHTS", "WeightFile"]
 
 WEIGHTS = "weights.bin"
 SMALL = 256
 ALIGNMENT = 64
+
+
+class _Place(NamedTuple):
+    """Where an array lies in the file, and whether as halves."""
+
+    offset: int
+    length: int
+    half: bool
 
 
 class WeightFile:
@@ -24,7 +35,7 @@ class WeightFile:
 
     def __init__(self, folder: Path) -> None:
         self._file: BinaryIO = (folder / WEIGHTS).open("wb")
-        self._known: dict[bytes, tuple[int, int]] = {}
+        self._known: dict[bytes, _Place] = {}
 
     def close(self) -> None:
         """Finish the file."""
@@ -35,47 +46,57 @@ class WeightFile:
         """Bytes so far."""
         return self._file.tell()
 
-    def take(self, model: ModelProto) -> None:
-        """Move a graph's initializers into the file.
+    def take(self, model: ir.Model) -> ModelProto:
+        """Move a graph's initializers into the file, and return the graph without them.
 
-        Numbers that half precision holds exactly are stored so and cast back in the graph, which
-        runtimes do once, when they load it: a checkpoint that was saved in fp16 stays as small.
+        One initializer at a time is read: a model's weights are never twice in memory. Numbers
+        that half precision holds exactly are stored so and cast back in the graph, which runtimes
+        do once, when they load it: a checkpoint that was saved in fp16 stays as small.
         """
-        casts: list[onnx.NodeProto] = []
-        for tensor in list(model.graph.initializer):
-            array = numpy_helper.to_array(tensor)
-            if array.nbytes < SMALL:
+        halves: set[str] = set()
+        for name, value in model.graph.initializers.items():
+            tensor = value.const_value
+            assert tensor is not None
+            if tensor.nbytes < SMALL:
                 continue
-            if tensor.data_type == TensorProto.FLOAT and _halves_exactly(array):
-                half = f"{tensor.name}.half"
-                casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
-                tensor.name = half
-                tensor.data_type = TensorProto.FLOAT16
-                array = array.astype(np.float16)
-            self._externalise(tensor, array.tobytes())
-        nodes = [*casts, *model.graph.node]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
+            place = self._place(np.ascontiguousarray(tensor.numpy()))
+            if place.half:
+                halves.add(name)
+            kind = ir.DataType.FLOAT16 if place.half else tensor.dtype
+            shape = ir.Shape(tensor.shape.numpy())
+            value.const_value = ir.ExternalTensor(
+                WEIGHTS, place.offset, place.length, kind, shape=shape, name=name
+            )
         self._file.flush()  # the graph is run, and compared, before the next one comes
+        proto = ir.to_proto(model)
+        _cast_back(proto, halves)
+        return proto
 
-    def _externalise(self, tensor: TensorProto, data: bytes) -> None:
-        offset, length = self._place(data)
-        for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
-            tensor.ClearField(name)
-        tensor.data_location = TensorProto.EXTERNAL
-        del tensor.external_data[:]
-        for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
-            tensor.external_data.add(key=key, value=str(value))
-
-    def _place(self, data: bytes) -> tuple[int, int]:
-        digest = hashlib.sha256(data).digest()
+    def _place(self, array: Array) -> _Place:
+        """Return where an array lies in the file, stored now if it is new."""
+        digest = hashlib.sha256(array.data.cast("B")).digest()
         if digest not in self._known:
+            half = array.dtype == np.float32 and _halves_exactly(array)
+            stored = array.astype(np.float16) if half else array
             self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
-            self._known[digest] = (self._file.tell(), len(data))
-            self._file.write(data)
+            self._known[digest] = _Place(self._file.tell(), stored.nbytes, half)
+            self._file.write(stored.data.cast("B"))
         return self._known[digest]
 
 
-def _halves_exactly(array: np.ndarray) -> bool:
+def _cast_back(proto: ModelProto, halves: set[str]) -> None:
+    """Rename the initializers stored in half precision, and cast them to what nodes expect."""
+    casts: list[onnx.NodeProto] = []
+    for tensor in proto.graph.initializer:
+        if tensor.name in halves:
+            half = f"{tensor.name}.half"
+            casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
+            tensor.name = half
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _halves_exactly(array: Array) -> bool:
     with np.errstate(over="ignore"):
         return bool((array.astype(np.float16).astype(np.float32) == array).all())

@@ -15,10 +15,12 @@ from scumble.arrays import Array, Floats, Indices
 from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
 from scumble.errors import EngineError, ModelError, OptionError, PortError, UnsupportedError
 from scumble.models import Checkpoint, Form
-from scumble.packs import Manifest, check_files
-from scumble.ports import CONTROL_GROUPS, Group, groups_of, neutral
+from scumble.packs import Component, Manifest, check_files
+from scumble.ports import CONTROL_GROUPS, Group, check_inputs, groups_of, neutral
 
 __all__ = ["PackEngine"]
+
+READ: frozenset[Group] = frozenset({"read"})
 
 
 class PackEngine(Engine):
@@ -123,7 +125,27 @@ class PackEngine(Engine):
         """Return the precisions in which this engine runs a pack."""
         return frozenset((manifest.precision,))
 
+    def look(self, ports: Mapping[str, object]) -> dict[int, Floats]:
+        """Return the maps of a step without its noise, by the truncated graph if there is one."""
+        looking = self.manifest.looking
+        if looking is None or groups_of(ports) - READ:
+            return super().look(ports)
+        check_inputs(ports, self.info.sizes(self.manifest.latent))
+        return self._maps(self._evaluated(looking, ports), ports)
+
     def _step(self, ports: Mapping[str, object]) -> StepOutput:
+        asked = groups_of(ports)
+        outputs = self._evaluated(self._variant(asked), ports)
+        recorded = {name: out for name, out in outputs.items() if name.startswith("source.")}
+        return StepOutput(
+            cast("Array", outputs["noise"]),
+            self._maps(outputs, ports) if "read" in asked else {},
+            recorded if "record" in asked else {},
+            bound=asked,
+        )
+
+    def _evaluated(self, variant: str, ports: Mapping[str, object]) -> dict[str, object]:
+        """Run a variant, its further ports neutral."""
         manifest = self.manifest
         feed = dict(ports)
         rows, _, height, width = cast("Array", feed["sample"]).shape
@@ -133,19 +155,21 @@ class PackEngine(Engine):
                 f"port 'sample' has {rows} rows and this pack runs at most {manifest.rows[1]} at "
                 "once; edit fewer targets in one run."
             )
-        asked = groups_of(feed)
-        variant = self._variant(asked)
-        sizes = self.info.sizes((height, width))
+        asked, sizes = groups_of(feed), self.info.sizes((height, width))
+        self._require_strides(feed)
         for group in set(manifest.variants[variant].groups) - asked:
             feed |= neutral(group, sizes, rows, replayed="replay" in asked)
-        strides = self._strides_read(feed) if "read" in asked else frozenset[int]()
-        words = self._pad_words(feed) if "read.weights" in feed else 0
-        outputs = self._run(manifest.variants[variant].file, _typed(feed))
-        read = {stride: cast("Array", outputs[f"read.{stride}"])[:, :words] for stride in strides}
-        recorded = {name: out for name, out in outputs.items() if name.startswith("source.")}
-        if "record" not in asked:
-            recorded = {}
-        return StepOutput(cast("Array", outputs["noise"]), read, recorded, bound=asked)
+        if "read.weights" in feed:
+            feed["read.weights"] = self._padded(cast("Array", feed["read.weights"]))
+        return self._run(manifest.variants[variant].file, _typed(feed))
+
+    def _maps(
+        self, outputs: Mapping[str, object], ports: Mapping[str, object]
+    ) -> dict[int, Floats]:
+        """Return what was read, without the weight vectors that were padded."""
+        words = cast("Array", ports["read.weights"]).shape[1]
+        strides = self._require_strides(ports)
+        return {s: cast("Array", outputs[f"read.{s}"])[:, :words] for s in sorted(strides)}
 
     def _variant(self, asked: frozenset[Group]) -> str:
         """Return the variant that binds these groups; none is an error that says what there is."""
@@ -157,16 +181,16 @@ class PackEngine(Engine):
             )
         return variant
 
-    def _component(self, name: str, given: str, value: Array) -> Floats:
-        file = dict(self.manifest.components)[cast("object", name)]  # type: ignore[index]
+    def _component(self, name: Component, given: str, value: Array) -> Floats:
+        file = self.manifest.components[name]
         return cast("Floats", self._run(file, _typed({given: value}))[name])
 
-    def _strides_read(self, feed: Mapping[str, object]) -> frozenset[int]:
+    def _require_strides(self, ports: Mapping[str, object]) -> frozenset[int]:
         """Return the strides of the sites that are read; others than the graph's are refused."""
         made = self.manifest.read_strides
-        gates = cast("Array", feed["read.sites"])
-        sites = zip(self.info.sites.of("cross"), gates, strict=True)
-        strides = frozenset(site.stride for site, gate in sites if gate)
+        cross = self.info.sites.of("cross")
+        gates = cast("Array", ports.get("read.sites", np.zeros(len(cross))))
+        strides = frozenset(s.stride for s, gate in zip(cross, gates, strict=True) if gate)
         if not strides <= set(made):
             raise UnsupportedError(
                 f"this pack reads maps at stride {' or '.join(map(str, made))}, not at "
@@ -174,17 +198,15 @@ class PackEngine(Engine):
             )
         return strides
 
-    def _pad_words(self, feed: dict[str, object]) -> int:
-        """Pad the weight vectors to as many as the graph takes; return how many are meant."""
-        weights = cast("Array", feed["read.weights"])
+    def _padded(self, weights: Array) -> Array:
+        """Return weight vectors, as many as the graph takes."""
         spare = self.manifest.words - weights.shape[1]
         if spare < 0:
             raise UnsupportedError(
                 f"this pack reads {self.manifest.words} weight vectors a row, not "
                 f"{weights.shape[1]}; read fewer words at once."
             )
-        feed["read.weights"] = np.pad(weights, ((0, 0), (0, spare), (0, 0)))
-        return weights.shape[1]
+        return np.pad(weights, ((0, 0), (0, spare), (0, 0)))
 
     def _require_size(self, height: int, width: int) -> None:
         if (height, width) != self.manifest.latent:

@@ -4,16 +4,26 @@ import hashlib
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from scumble.errors import ModelError
 from scumble.options import Options
 from scumble.ports import Group
 from scumble.sites import Kind, Place, Site, SiteTable
 
-__all__ = ["MANIFEST", "Manifest", "SiteEntry", "Variant", "check_files", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "Component",
+    "Manifest",
+    "PackPrecision",
+    "SiteEntry",
+    "Variant",
+    "check_files",
+    "read_manifest",
+]
 
 MANIFEST = "manifest.json"
+PackPrecision = Literal["fp32", "fp16"]
 Component = Literal["text_encoder", "vae_encoder", "vae_decoder"]
 
 
@@ -35,12 +45,19 @@ class Variant(Options):
     Attributes:
         file: the graph.
         groups: port groups that it has beside the plain ports.
-        parity: largest difference to torch on random ports, relative to the largest value.
+        parity: largest difference to torch in fp32 on random ports, relative to the largest value.
+        truncated: True if it gives maps and no noise, and ends where the last map is known.
+        sensitivity: port -> how far the outputs moved when it alone was changed, relative to their
+            size; of the ports that no variant before it has.
+        remarks: what the linter says of it, one sentence each.
     """
 
     file: str
     groups: tuple[Group, ...]
     parity: float
+    truncated: bool = False
+    sensitivity: dict[str, float] = Field(default_factory=dict[str, float])
+    remarks: tuple[str, ...] = ()
 
 
 class Manifest(Options):
@@ -67,7 +84,7 @@ class Manifest(Options):
     """
 
     format: Literal[1] = 1
-    precision: Literal["fp32", "fp16"]
+    precision: PackPrecision
     opset: int
     latent: tuple[int, int]
     native: tuple[int, int]
@@ -110,8 +127,14 @@ class Manifest(Options):
             for name, variant in self.variants.items()
             if groups <= set(variant.groups)
             and ("replay" in groups) == ("replay" in variant.groups)
+            and not variant.truncated
         ]
         return min(fitting, key=lambda n: len(self.variants[n].groups), default=None)
+
+    @property
+    def looking(self) -> str | None:
+        """The variant that reads maps and gives no noise, if there is one."""
+        return next((name for name, v in self.variants.items() if v.truncated), None)
 
 
 def read_manifest(folder: Path) -> Manifest:

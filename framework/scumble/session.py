@@ -1,7 +1,7 @@
 """A loaded model: engine, tokenizer and schedule together, counting the rows that it runs."""
 
 import platform
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,9 @@ from scumble.source_memory import SourceMemory
 from scumble.words import Tokenizer
 
 __all__ = ["Session"]
+
+TEXTS = 128
+"""Embeddings that a session keeps: more than a run has prompts."""
 
 
 class Session:
@@ -43,7 +46,7 @@ class Session:
         self.info: ModelInfo = engine.load(checkpoint)
         self.rows: Counter[str] = Counter()
         self.probed: set[Group] = set()
-        self._texts: dict[str, Floats] = {}
+        self._texts: OrderedDict[str, Floats] = OrderedDict()
         self._fingerprint: str | None = None
         # Only what goes to disk meets other models; a fingerprint reads every file.
         identity = (
@@ -75,10 +78,13 @@ class Session:
             self.rows[stage] += plain
 
     def embed(self, text: str) -> Floats:
-        """Return the (tokens, features) embedding of a prompt, computed once a session."""
+        """Return the (tokens, features) embedding of a prompt; the latest ones are kept."""
         if text not in self._texts:
             ids = self.tokenizer.encode(text).ids[None]
             self._texts[text] = self.engine.encode_text(ids)[0].astype(self.engine.dtype)
+            if len(self._texts) > TEXTS:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(text)
         return self._texts[text]
 
     def step(self, ports: Mapping[str, object], variant: str) -> StepOutput:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import pytest
 
+from scumble_export import component_graphs
 from scumble_export import pack as exporter
 
 
@@ -14,11 +16,12 @@ def untraced(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `export_pack` find its graphs traced already; all else is done."""
 
     def known(module: object, examples: Any, dynamic: object, inputs: list[str],
-              outputs: list[str], opset: int) -> onnx.ModelProto:  # fmt: skip
+              outputs: list[str], opset: int) -> ir.Model:  # fmt: skip
         paths = [p for p in pack.glob("*.onnx") if _names(p) == (inputs, outputs)]
-        return onnx.load(paths[0])
+        return ir.from_proto(onnx.load(paths[0]))
 
-    monkeypatch.setattr(exporter, "traced", known)
+    for module in (exporter, component_graphs):
+        monkeypatch.setattr(module, "traced", known)
 
 
 def _names(path: Path) -> tuple[list[str], list[str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -11,10 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 from scumble_export.weights import ALIGNMENT, WEIGHTS, WeightFile
 
 
-def graph(**weights: np.ndarray) -> onnx.ModelProto:
+def graph(**weights: np.ndarray) -> ir.Model:
     """A model that gives its weights out."""
     kinds = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
-    return helper.make_model(
+    proto = helper.make_model(
         helper.make_graph(
             [helper.make_node("Identity", [name], [f"{name}.out"]) for name in weights],
             "g",
@@ -28,6 +29,7 @@ def graph(**weights: np.ndarray) -> onnx.ModelProto:
         opset_imports=[helper.make_opsetid("", 21)],
         ir_version=10,
     )
+    return ir.from_proto(proto)
 
 
 def run(model: onnx.ModelProto, path: Path) -> list[np.ndarray]:
@@ -49,8 +51,7 @@ def test_weights_round_trip_bit_for_bit(tmp_path: Path, rng: np.random.Generator
     wide[0] = 1e20
     index = rng.integers(-(2**40), 2**40, 100)
     weights = WeightFile(tmp_path)
-    model = graph(exact=exact, wide=wide, index=index)
-    weights.take(model)
+    model = weights.take(graph(exact=exact, wide=wide, index=index))
     assert weights.size < 2000 + 4000 + 800 + 3 * ALIGNMENT
     for given, found in zip((exact, wide, index), run(model, tmp_path / "g.onnx"), strict=True):
         assert found.dtype == given.dtype
@@ -64,9 +65,9 @@ def test_equal_bytes_are_stored_once(tmp_path: Path, rng: np.random.Generator):
     first, second = graph(a=one, b=two), graph(x=two, y=one)
     weights.take(first)
     size = weights.size
-    weights.take(second)
+    found = weights.take(second)
     assert weights.size == size
-    assert np.array_equal(run(second, tmp_path / "g.onnx")[0], two)
+    assert np.array_equal(run(found, tmp_path / "g.onnx")[0], two)
     weights.close()
 
 
@@ -74,8 +75,7 @@ def test_a_graph_can_be_run_before_the_file_is_closed(tmp_path: Path, rng: np.ra
     # Less than a buffer, so that nothing but a flush brings it to the disk.
     given = rng.standard_normal(300).astype(np.float32)
     weights = WeightFile(tmp_path)
-    model = graph(a=given)
-    weights.take(model)
+    model = weights.take(graph(a=given))
     assert (tmp_path / WEIGHTS).stat().st_size == weights.size
     assert np.array_equal(run(model, tmp_path / "g.onnx")[0], given)
     weights.close()
@@ -85,12 +85,13 @@ def test_small_ones_stay_in_the_graph_and_places_are_aligned(
     tmp_path: Path, rng: np.random.Generator
 ):
     weights = WeightFile(tmp_path)
-    model = graph(
-        few=np.arange(4, dtype=np.float32),
-        odd=rng.standard_normal(101).astype(np.float32),
-        more=rng.standard_normal(101).astype(np.float32),
+    model = weights.take(
+        graph(
+            few=np.arange(4, dtype=np.float32),
+            odd=rng.standard_normal(101).astype(np.float32),
+            more=rng.standard_normal(101).astype(np.float32),
+        )
     )
-    weights.take(model)
     few, odd, more = model.graph.initializer
     assert few.data_location != TensorProto.EXTERNAL
     for tensor in (odd, more):

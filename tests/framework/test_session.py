@@ -7,7 +7,7 @@ import pytest
 
 from scumble.arrays import Floats, Indices
 from scumble.engine import Precision
-from scumble.session import Session
+from scumble.session import TEXTS, Session
 from scumble.testing import FakeEngine, fake_session
 
 
@@ -26,6 +26,19 @@ def test_a_prompt_is_embedded_once(tmp_path: Path):
     assert Counting.encoded == 1
     assert first.shape == (16, 8)
     assert not np.array_equal(first, session.embed("a dog"))
+
+
+def test_a_long_session_keeps_the_latest_embeddings(tmp_path: Path):
+    session = fake_session(tmp_path, Counting)
+    for number in range(TEXTS + 1):
+        session.embed(f"cat {number}")
+        session.embed("a dog")  # asked for again and again
+    before = Counting.encoded
+    session.embed("a dog")
+    session.embed(f"cat {TEXTS}")
+    assert Counting.encoded == before
+    session.embed("cat 0")
+    assert Counting.encoded == before + 1
 
 
 def test_rows_are_counted_by_variant(session: Session):

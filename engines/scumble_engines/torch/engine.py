@@ -109,6 +109,16 @@ class TorchEngine(Engine):
                 cast("Any", vae.decode(given / vae.config["scaling_factor"])).sample
             )
 
+    def to_host(self, handle: object) -> Array:
+        """Return a recorded tensor as an array; numpy has no bf16, so that becomes float32."""
+        tensor = cast("Tensor", handle)
+        wide = torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype
+        return tensor.to("cpu", wide).numpy()
+
+    def to_handle(self, array: Array) -> object:
+        """Return a recorded tensor on the device, as it was."""
+        return self._to_device(array, DTYPES[self.settings.precision])
+
     def close(self) -> None:
         """Drop the modules, and what the device caches for them."""
         self._unet = self._vae = self._text = None
