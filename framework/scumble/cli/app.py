@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from scumble.cli.cache import cache
 from scumble.cli.commands import CommandGroup
 from scumble.cli.doctor import doctor
 from scumble.cli.edit import edit
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    edit, generate, maps, invert, show, rerun, schema, plugins, engines, models, doctor,
+    edit, generate, maps, invert, show, rerun, schema, plugins, engines, models, cache, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

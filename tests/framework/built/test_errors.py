@@ -107,6 +107,20 @@ def test_errors_at_every_step(
         assert (again.data, again.cached, again.built) == (PLAN, True, not done.cached), told
 
 
+def test_a_read_only_disk_is_one_sentence(cache: BuiltCache, make_key: MakeKey, steps: Any):
+    """That it cannot be locked either is no second one."""
+    cache.get_or_build(make_key(variant="other"), lambda: b"other")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with steps(cache.folder, fail):
+        done = cache.get_or_build(make_key(), lambda: PLAN)
+    assert (done.data, done.cached, len(done.notes)) == (PLAN, False, 1)
+    assert "cannot be kept" in done.notes[0]
+    assert cache.get(make_key(variant="other")) == b"other"
+
+
 def writing_calls() -> set[str]:
     """Functions of `os`, `shutil` and `Path` by which the package changes something on the disk."""
     changing = {

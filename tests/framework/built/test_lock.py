@@ -109,6 +109,26 @@ def test_an_old_file_is_no_lock(path: Path):
         assert trouble is None
 
 
+def test_a_file_that_is_taken_away_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who held the lock before removes the file between our opening and our locking it."""
+    real = fcntl.flock
+    taken: list[int] = []
+
+    def slow(handle: int, how: int) -> None:
+        if not taken:
+            path.unlink()
+        taken.append(handle)
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+    with locked(path, lambda: None) as trouble:
+        assert trouble is None
+        assert len(taken) == 2
+        assert path.exists()
+        with locked(path, lambda: None, patience=0.0) as trouble:
+            assert trouble is not None
+
+
 @pytest.mark.parametrize("name", ["open", "flock"])
 def test_without_locks(path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     """As on a network disk that has none."""

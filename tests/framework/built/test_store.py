@@ -93,6 +93,22 @@ def test_what_came_while_it_waited(cache: BuiltCache, key: BuildKey):
     assert said == ["waiting for another process to build it"]
 
 
+def test_an_entry_that_goes_while_it_is_read(
+    cache: BuiltCache, key: BuildKey, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process made room; what was read is as good as before."""
+    cache.get_or_build(key, lambda: b"plan")
+    real = entry.read
+
+    def read(path: Path, wanted: BuildKey) -> bytes:
+        data = real(path, wanted)
+        path.unlink()
+        return data
+
+    monkeypatch.setattr(entry, "read", read)
+    assert cache.get_or_build(key, nothing) == Built(b"plan", built=False, cached=True)
+
+
 def damaged(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 

@@ -11,7 +11,7 @@ from scumble.errors import ControlError
 
 COMMANDS = (
     "edit", "generate", "maps", "invert", "show", "rerun",
-    "schema", "plugins", "engines", "models", "doctor", "demo",
+    "schema", "plugins", "engines", "models", "cache", "doctor", "demo",
 )  # fmt: skip
 
 IMPORTED = """

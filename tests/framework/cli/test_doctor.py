@@ -74,8 +74,9 @@ def test_what_the_cache_holds(scumble: Any, cache: Path, monkeypatch: pytest.Mon
     empty = {"folder": str(cache), "budget_bytes": 500_000_000}
     assert report["cache"] == {**empty, "entries": 0, "quarantined": 0, "bytes": 0}
     assert not cache.exists()
-    (cache / "built/quarantine").mkdir(mode=0o700, parents=True)
-    cache.chmod(0o700)
+    (cache / "built/quarantine").mkdir(parents=True)
+    for made in (cache, cache / "built"):
+        made.chmod(0o700)
     for name in ("a.built", "b.built", "quarantine/1-c.built"):
         (cache / "built" / name).write_bytes(bytes(1_000_000))
     report = json.loads(scumble("doctor", "--json").out)
