@@ -1,5 +1,6 @@
 """What every engine promises, on one tiny model: checkpoint or pack, whichever it runs."""
 
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,15 +20,16 @@ from scumble.session import Session
 
 pytestmark = pytest.mark.thorough
 
-RUNS = {"torch": "small", "onnxruntime": "pack"}
+RUNS = {"torch": "small", "onnxruntime": "pack", "openvino": "pack"}
 """Engine -> the fixture with the model that it runs."""
-MOST = {"onnxruntime": 8}
+MOST = {"onnxruntime": 8, "openvino": 8}
 """Engine -> rows that it takes at once, where there is a limit."""
 VARIANTS: dict[str, tuple[Group, ...]] = {
     "plain": (),
     "routed": ("route", "mix"),
     "reading": ("route", "mix", "read"),
     "masked": ("route", "mix", "read", "region"),
+    "featured": ("route", "feature"),
 }
 ENGINES = pytest.mark.parametrize("name", RUNS)
 
@@ -168,6 +170,42 @@ def test_engines_agree_with_torch(sessions: Sessions, name: str, variant: str, r
 
 
 @ENGINES
+def test_what_is_recorded_is_replayed_as_torch_does(sessions: Sessions, name: str):
+    """Through the host's memory and back, as a source folder does it."""
+    groups: tuple[Group, ...] = ("route", "mix", "read")
+    alone = plain(2)
+    noises, maps = [], []
+    for session in (sessions[name], sessions["torch"]):
+        engine = session.engine
+        recorded = engine.step({**alone, "record.row": np.array([1])}).recorded
+        assert len(recorded) == len(session.info.sites.of("self") + session.info.sites.of("cross"))
+        stored = {port: engine.to_host(handle) for port, handle in recorded.items()}
+        assert sum(a.nbytes for a in stored.values()) == sum(map(engine.size_of, recorded.values()))
+        ports = random_ports(session, groups, 3)
+        ports["route"][..., 0] = ports["mix.row"][0] = 3  # the row beyond: the replayed one
+        ports["read.weights"] = np.random.default_rng(1).random((4, 2, 40)).astype(np.float32)
+        ports |= {port: engine.to_handle(array) for port, array in stored.items()}
+        found = engine.step({**ports, "source.text": alone["text"][1:]})
+        noises.append(found.noise)
+        maps.append(found.reads[1])
+    assert distance(noises[0], noises[1]) < 1e-5
+    assert distance(maps[0], maps[1]) < 1e-5
+    assert maps[0].shape[0] == 4
+
+
+@ENGINES
+def test_a_look_gives_the_maps_of_a_step(sessions: Sessions, name: str):
+    session = sessions[name]
+    ports = random_ports(session, ("read",), 3)
+    wanted = session.engine.step(ports).reads
+    found = session.engine.look(ports)
+    assert found.keys() == wanted.keys() == {1}
+    assert distance(found[1], wanted[1]) < 1e-5
+    with pytest.raises(PortError, match="not declared"):
+        session.engine.look({**ports, "x": np.zeros(1)})
+
+
+@ENGINES
 def test_text_and_pictures_agree_with_torch(sessions: Sessions, name: str):
     engine, reference = sessions[name].engine, sessions["torch"].engine
     rng = np.random.default_rng(0)
@@ -208,24 +246,53 @@ def test_a_closed_engine_says_so(sessions: Sessions, name: str):
         session.engine.decode(np.zeros((1, 4, 16, 16), np.float32))
 
 
-def test_a_whole_edit_agrees_with_torch(sessions: Sessions):
+def test_a_whole_edit_and_the_next_agree_with_torch(sessions: Sessions):
     picture = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
     picture = picture.repeat(4, axis=0).repeat(4, axis=1)
-    made: dict[str, Any] = {}
+    made: dict[str, list[Any]] = {}
     for name, folder in sessions.folders.items():
         with Editor.load(folder, engine=name, device="cpu", threads=1) as editor:
-            made[name] = editor.edit(
-                picture,
-                source="a red cat on a sofa",
-                target="a blue cat on a sofa",
-                steps=4,
-                options={"blend_words": "cat"},
-            )
+            made[name] = [
+                editor.edit(
+                    picture,
+                    source="a red cat on a sofa",
+                    target=f"a {colour} cat on a sofa",
+                    steps=4,
+                    options={"blend_words": "cat"},
+                )
+                for colour in ("blue", "purple")
+            ]
     wanted = made.pop("torch")
-    scale = max(float(np.abs(latent).max()) for latent in wanted.latents.values())
-    assert np.abs(wanted.latents[1] - wanted.latents[0]).max() > 0.01 * scale
-    for found in made.values():
-        assert found.latents.keys() == wanted.latents.keys()
-        for row, latent in wanted.latents.items():
-            assert np.abs(found.latents[row] - latent).max() < 1e-3 * scale
-        assert found.rows == wanted.rows
+    latents = [run.latents for run in wanted]
+    scale = max(float(np.abs(latent).max()) for latent in latents[0].values())
+    assert np.abs(latents[0][1] - latents[0][0]).max() > 0.01 * scale
+    assert np.abs(latents[0][1] - latents[1][1]).max() > 0.01 * scale
+    assert wanted[1].row_count == 2 * 4
+    for runs in made.values():
+        for found, expected in zip(runs, wanted, strict=True):
+            assert found.latents.keys() == expected.latents.keys()
+            for row, latent in expected.latents.items():
+                assert np.abs(found.latents[row] - latent).max() < 1e-3 * scale
+            assert found.rows == expected.rows
+
+
+@ENGINES
+def test_twenty_edits_of_one_picture_take_the_memory_of_a_few(sessions: Sessions, name: str):
+    picture = np.random.default_rng(5).integers(0, 256, (32, 32, 3), np.uint8)
+    colours = ("blue", "purple", "fluffy", "sleepy")
+    used: list[int] = []
+    with Editor.load(sessions.folders[name], engine=name, device="cpu", threads=1) as editor:
+        for index in range(20):
+            target = f"a {colours[index % 4]} cat on a sofa"
+            editor.edit(picture, source="a red cat on a sofa", target=target, steps=3)
+            used.append(resident())
+        held = editor.session.sources.size
+    assert held > 0
+    # What one edit records is far more than what allocators keep back.
+    assert max(used[10:]) - used[5] < held // 2 + 4_000_000
+
+
+def resident() -> int:
+    """Bytes of this process that lie in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
