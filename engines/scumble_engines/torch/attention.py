@@ -1,8 +1,8 @@
 """Attention with ports: route, mix, region, read, record and replay on fused attention.
 
 One processor class serves every attention module of a UNet. It reads what the current step asks
-from a shared `Controls` and never builds a probability map: a read is itself a fused attention
-whose values are the weight vectors. The exporter traces this same module.
+from a shared `Controls`, and builds a probability map only where one is read. The exporter traces
+this same module.
 """
 
 from dataclasses import dataclass, field
@@ -232,6 +232,11 @@ def _values(matrix: Tensor, values: Tensor) -> Tensor:
 
 
 def _look(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
-    """Return A.w averaged over heads, (rows, cells, words), for weights (rows, tokens, words)."""
-    spread = weights[:, None].expand(-1, q.shape[1], -1, -1).to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, spread).to(weights.dtype).mean(1)
+    """Return A.w averaged over heads, (rows, cells, words), for weights (rows, tokens, words).
+
+    Written out and not fused: where words separate, maps are small, and this costs less than an
+    attention whose values are the weights. TensorRT could not take that at all: its attention wants
+    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key.
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return scores.softmax(-1, dtype=weights.dtype).mean(1) @ weights
