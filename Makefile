@@ -49,6 +49,7 @@ quality: .venv/.dev ## measure the demo checkpoint against its gates
 train: .venv/.dev ## train the demo checkpoint for MINUTES (60), or go on with .train/
 	$(RUN) scumble_bench.rooms.train --out benchmarks/scumble_bench/rooms/checkpoint \
 	  --work .train --minutes $(MINUTES) $(if $(wildcard .train/state.json),--resume)
+	$(RUN) scumble_bench.rooms.pack
 
 fix: .venv/.dev ## let ruff repair what it can
 	$(RUN) ruff check --fix
@@ -67,7 +68,7 @@ clean: ## remove .venv, out/ and every cache
 	@touch $@
 
 .venv/.demo: .venv/.made pyproject.toml constraints.txt
-	$(RUN) pip install -c constraints.txt -e ".[torch]"
+	$(RUN) pip install -c constraints.txt -e ".[onnxruntime]"
 	@touch $@
 
 .venv/.dev: .venv/.demo

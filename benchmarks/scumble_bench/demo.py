@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -15,11 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scumble import Editor, Run
+from scumble.errors import EngineError
 from scumble.images import from_model, load_picture, to_model
 from scumble.masks import load_mask
 from scumble.strips import strip
 from scumble_bench.demo_edits import EDITS, PICTURES, DemoEdit, DemoPicture
 from scumble_bench.rooms import CHECKPOINT
+
+if TYPE_CHECKING:
+    from scumble_bench.rooms.judge import Judge
 
 SIZE = 128
 COLUMNS = (
@@ -47,6 +51,7 @@ class Outcome:
         autoencoder: the same for the source encoded and decoded: the best there is.
         rows: row evaluations, inversion included.
         seconds: of the edit, loading excluded.
+        engine: that ran the UNet.
     """
 
     picture: str
@@ -58,6 +63,7 @@ class Outcome:
     autoencoder: float
     rows: int
     seconds: float
+    engine: str
 
 
 def psnr(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> float:
@@ -71,6 +77,13 @@ def demo(
         "out"
     ),
     steps: Annotated[int, typer.Option(min=1, help="DDIM steps.")] = 50,
+    model: Annotated[str, typer.Option(help="rooms, or a model trained on its world.")] = "rooms",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs the UNet.", show_default="onnxruntime for a model with a pack"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Edit three pictures by word swap, refinement and re-weighting, and measure the result."""
@@ -83,7 +96,7 @@ def demo(
         def advance(what: str) -> None:
             progress.update(task, advance=1, description=what)
 
-        outcomes = edit_all(out, steps, advance)
+        outcomes = edit_all(out, steps, advance, model, engine)
     spent = time.perf_counter() - begun
     if as_json:
         edits = [asdict(outcome) for outcome in outcomes]
@@ -93,14 +106,36 @@ def demo(
     console.print(f"{spent:.0f} s in all; pictures, strips and heat maps are in {out}/")
 
 
-def edit_all(out: Path, steps: int, advance: Callable[[str], None]) -> list[Outcome]:
-    """Edit every picture in every way, write the results, and return the table's rows."""
-    # torch comes with the judge; the host itself does without.
-    from scumble_bench.rooms.judge import Judge
+def edit_all(
+    out: Path,
+    steps: int,
+    advance: Callable[[str], None],
+    model: str = "rooms",
+    engine: str | None = None,
+) -> list[Outcome]:
+    """Edit every picture in every way, write the results, and return the table's rows.
 
+    Args:
+        out: an existing folder.
+        steps: DDIM steps.
+        advance: told of each step.
+        model: as `Editor.load` takes it.
+        engine: likewise.
+
+    Raises:
+        EngineError: the judge's runtime is not installed.
+    """
+    # Here and not above: help must not need a runtime.
+    try:
+        from scumble_bench.rooms.judge import Judge
+    except ImportError as error:
+        raise EngineError(
+            f"the demo's judge needs {error.name}, which is not installed: "
+            "pip install 'scumble[onnxruntime]'."
+        ) from error
     judge = Judge.load(CHECKPOINT / "judge")
     outcomes: list[Outcome] = []
-    with Editor.load("rooms") as editor:
+    with Editor.load(model, engine) as editor:
         for picture in PICTURES:
             runs: list[tuple[DemoEdit, Run]] = []
             for edit in (e for e in EDITS if e.picture == picture.name):
@@ -122,7 +157,12 @@ def edit_all(out: Path, steps: int, advance: Callable[[str], None]) -> list[Outc
 
 
 def _outcome(
-    picture: DemoPicture, edit: DemoEdit, run: Run, judge: Any, editor: Editor, seconds: float
+    picture: DemoPicture,
+    edit: DemoEdit,
+    run: Run,
+    judge: "Judge",
+    editor: Editor,
+    seconds: float,
 ) -> Outcome:
     before, after = np.asarray(run.source), np.asarray(run.image)
     first, second = judge(np.stack([before, after]))
@@ -146,6 +186,7 @@ def _outcome(
         autoencoder=psnr(before, rebuilt, outside),
         rows=run.row_count,
         seconds=seconds,
+        engine=run.provenance["engine"],
     )
 
 
@@ -161,7 +202,8 @@ def _save_strip(out: Path, picture: DemoPicture, runs: list[tuple[DemoEdit, Run]
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table(title="What changed, what stayed")
+    engines = ", ".join(dict.fromkeys(row.engine for row in outcomes))
+    table = Table(title=f"What changed, what stayed ({engines})")
     for heading in HEADINGS:
         table.add_column(heading)
     for row in outcomes:

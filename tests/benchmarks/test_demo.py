@@ -1,11 +1,14 @@
 """The demo's table says what was measured, and its files are those of the runs."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from scumble.errors import EngineError
 from scumble.images import to_model
 from scumble.maps import AttentionMap
 from scumble_bench import demo as command
@@ -30,6 +34,7 @@ class Run:
     """A run whose result is red where the thing is, and off by five levels at one far pixel."""
 
     row_count = 12
+    provenance: ClassVar[dict[str, str]] = {"engine": "stub"}
     source = Image.fromarray(BEFORE)
 
     def __init__(self) -> None:
@@ -54,6 +59,11 @@ class Editor:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.loaded: list[tuple[object, ...]] = []
+
+    def load(self, *given: object) -> "Editor":
+        self.loaded.append(given)
+        return self
 
     def __enter__(self) -> "Editor":
         return self
@@ -103,7 +113,7 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
     )
     monkeypatch.setattr(command, "EDITS", edits)
     stands = Editor()
-    monkeypatch.setattr(command.Editor, "load", lambda *_: stands)
+    monkeypatch.setattr(command.Editor, "load", stands.load)
     monkeypatch.setattr(judge.Judge, "load", lambda *_: Judge())
     return stands
 
@@ -135,7 +145,7 @@ def test_every_edit_is_made_measured_and_written(editor: Editor, tmp_path: Path)
     error = (5 / 255) ** 2 / outside
     assert swap.stayed == pytest.approx(-10 * np.log10(error), abs=1e-6)
     assert swap.autoencoder == pytest.approx(20 * np.log10(255 / 10), abs=1e-6)
-    assert swap.rows == 12
+    assert (swap.rows, swap.engine) == (12, "stub")
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
         "room-swap.png",
         "room-refine.png",
@@ -167,15 +177,86 @@ def test_json_holds_every_outcome(demo: Callable[..., Any], tmp_path: Path):
     assert [edit["kind"] for edit in report["edits"]] == ["swap", "refine", "reweight"]
     assert report["out"] == str(out)
     assert (out / "room-swap.png").exists()
+    assert {edit["engine"] for edit in report["edits"]} == {"stub"}
+
+
+def test_model_and_engine_are_the_users_choice(
+    demo: Callable[..., Any], editor: Editor, tmp_path: Path
+):
+    assert demo("--out", tmp_path, "--steps", 1).exit_code == 0
+    flags = ("--model", "my-rooms", "--engine", "torch")
+    assert demo("--out", tmp_path, "--steps", 1, *flags).exit_code == 0
+    assert editor.loaded == [("rooms", None), ("my-rooms", "torch")]
+
+
+def test_a_judge_that_cannot_run_says_what_to_install(
+    editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delitem(sys.modules, "scumble_bench.rooms.judge")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match=r"needs onnxruntime.*'scumble\[onnxruntime\]'"):
+        edit_all(tmp_path, 1, lambda _: None)
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "diffusers", "transformers", "safetensors", "onnx", "onnxscript"):
+    sys.modules[name] = None
+from scumble.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("demo", "--out", "OUT", "--steps", "2"), 15),
+        (
+            ("edit", "DRAWN", "--source", "a green sofa", "--target", "a blue sofa", "--steps", "2",
+             "--set", "blend_words=sofa", "--out", "OUT/blue.png"),
+            1,
+        ),
+        (("maps", "DRAWN", "--prompt", "a green sofa", "--word", "sofa", "--steps", "2", "--out",
+          "OUT"), 3),
+    ],
+    ids=lambda given: given[0] if isinstance(given, tuple) else None,
+)  # fmt: skip
+def test_it_runs_without_torch(rooms: Path, tmp_path: Path, arguments: tuple[str, ...], files: int):
+    """As do other commands, where the model has a pack."""
+    drawn = next(picture.path for picture in demo_edits.PICTURES if picture.name == "drawn")
+    known = {"OUT": str(tmp_path), "DRAWN": str(drawn), "OUT/blue.png": str(tmp_path / "blue.png")}
+    given = [known.get(argument, argument) for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *given, "--model", str(rooms), "--json"],
+        env={**os.environ, "SCUMBLE_DEBUG": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"onnxruntime"' in done.stdout
+    assert len(list(tmp_path.iterdir())) == files
+
+
+def test_its_help_needs_no_runtime():
+    program = """
+import sys
+for name in ("torch", "onnxruntime", "onnx"):
+    sys.modules[name] = None
+import scumble_bench.demo, scumble_bench.demo_edits, scumble_bench.rooms, scumble_bench.rooms.world
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
 
 
 def test_the_table_has_a_line_for_every_outcome():
     rows = [
-        Outcome("a.png", "swap", "t", "red cat -> red dog", asked, 31.26, 35.0, 90, 2.34)
+        Outcome("a.png", "swap", "t", "red cat -> red dog", asked, 31.26, 35.0, 90, 2.34, "quick")
         for asked in (True, False, None)
     ]
     shown = StringIO()
     Console(width=200, file=shown).print(command._table(rows))
+    assert "(quick)" in shown.getvalue()
     lines = [line for line in shown.getvalue().splitlines() if "a.png" in line]
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     assert [cell[3] for cell in cells] == ["yes", "no", "-"]

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from scumble_bench.rooms import dataset, models, quality, train, world
 from scumble_bench.rooms.autoencoder import encode_scenes
 from scumble_bench.rooms.batches import Shelf
+from scumble_bench.rooms.judge import Judge
 from scumble_bench.rooms.progress import RunState
 from scumble_bench.rooms.stages import Run
 from scumble_bench.rooms.workspace import Options
@@ -40,6 +41,8 @@ def options(folder: Path, **changes: Any) -> Options:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     torch.set_num_threads(1)
+    (folder / "checkpoint" / "pack").mkdir(parents=True)
+    (folder / "checkpoint" / "pack" / "of-other-weights").touch()
     assert Run(options(folder))()
     return folder
 
@@ -85,7 +88,7 @@ def test_the_folder_is_small_half_precision_and_without_paths(trained: Path):
         if path.suffix == ".safetensors":
             assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
         else:
-            assert str(trained) not in path.read_text(encoding="utf-8")
+            assert str(trained).encode() not in path.read_bytes()
     # What transformers 4 looks for; transformers 5 reads both.
     names = load_file(folder / "text_encoder" / "model.safetensors")
     assert all(name.startswith("text_model.") for name in names)
@@ -99,6 +102,16 @@ def test_the_card_tells_seed_steps_and_curves(trained: Path):
     text = (trained / "checkpoint" / "README.md").read_text()
     assert "Auxiliary attention loss" in text
     assert "not complete" not in text
+
+
+def test_a_pack_of_other_weights_does_not_stay(trained: Path):
+    assert not (trained / "checkpoint" / "pack").exists()
+    assert (trained / "checkpoint" / "unet").is_dir()
+
+
+def test_the_saved_judge_can_judge(trained: Path):
+    judge = Judge.load(trained / "checkpoint" / "judge")
+    assert len(judge(world.scene(0).image[None])) == 1
 
 
 def test_latents_are_means_at_unit_scale(trained: Path, pipeline: Any):

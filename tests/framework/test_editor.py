@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scumble import editor as module
 from scumble.editor import Editor
 from scumble.errors import EngineError, ImageError, ModelError, OptionError, PromptError
 from scumble.hookspecs import StepView, hookimpl
 from scumble.plugins import Plugin
 from scumble.sampler import Progress
-from scumble.testing import fake_checkpoint
+from scumble.testing import FakeEngine, fake_checkpoint
 
 WORDS = {"source": "a red cat", "target": "a blue cat", "steps": 3}
 
@@ -49,6 +50,29 @@ class TestLoad:
         with Editor.load(folder, engine="fake", precision="fp64", threads=1) as editor:
             assert editor.session.engine.settings.precision == "fp64"
             assert editor.session.engine.settings.threads == 1
+
+    def test_an_engine_gets_the_form_that_it_runs(
+        self, folder: Path, fake_pack: Any, fake_engine: None, monkeypatch: pytest.MonkeyPatch
+    ):
+        fake_pack(folder / "pack")
+        for form, wanted in (("checkpoint", folder), ("pack", folder / "pack")):
+            monkeypatch.setattr(FakeEngine, "runs", form)
+            with Editor.load(folder, engine="fake") as editor:
+                assert editor.session.checkpoint.folder == wanted
+
+    def test_a_recipe_names_the_engine_that_was_chosen(
+        self, folder: Path, fake_engine: None, monkeypatch: pytest.MonkeyPatch
+    ):
+        asked: list[Any] = []
+        monkeypatch.setattr(module, "choose_engine", lambda *given: asked.append(given) or "fake")
+        with Editor.load(folder, precision="fp64", device="cpu") as editor:
+            run = editor.generate("a red cat", steps=1)
+        assert run.recipe["model"]["engine"] == "fake"
+        assert asked == [(editor.session.checkpoint, "fp64", "cpu")]
+        with Editor.load(**run.recipe["model"]) as editor:
+            again = editor.generate("a red cat", steps=1)
+        assert len(asked) == 1, "the recipe left the choice open"
+        np.testing.assert_array_equal(np.asarray(again.image), np.asarray(run.image))
 
     def test_it_closes(self, editor: Editor):
         run = editor.generate("a red cat", steps=2)

@@ -3,4 +3,7 @@
 from pathlib import Path
 
 CHECKPOINT = Path(__file__).resolve().parent / "checkpoint"
-"""Folder of the shipped demo checkpoint, in diffusers' format; the judge is in `judge/`."""
+"""Folder of the shipped demo checkpoint, in diffusers' format.
+
+The pack of the same weights is in `pack/`, the judge in `judge/`.
+"""

@@ -5,88 +5,50 @@ It knows the world's nouns, colours and poses, and is the automatic check of edi
     judge = Judge.load(CHECKPOINT / "judge")
     verdict = judge(images)[0]
     verdict.present["sofa"], verdict.colour["sofa"], verdict.mask("sofa")
+
+It runs on ONNX Runtime; `judge_network` holds the network that is trained.
 """
 
-# torch, diffusers and transformers leave parts of their signatures untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
+# onnxruntime leaves parts of its signatures untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import onnxruntime
 
+from scumble.errors import ModelError
 from scumble_bench.rooms.dataset import COLOURS, NOUNS, POSES
 
+__all__ = ["GRAPH", "MAP", "Judge", "Logits", "Verdict", "verdicts_of"]
+
+GRAPH = "judge.onnx"
 MAP = 64
 """Width and height of the judge's maps."""
-WIDTHS = (24, 40, 64, 96)
-
-
-def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, stride, 1),
-        nn.GroupNorm(8, outside),
-        nn.SiLU(),
-        nn.Conv2d(outside, outside, 3, 1, 1),
-        nn.GroupNorm(8, outside),
-        nn.SiLU(),
-    )
-
-
-class JudgeNetwork(nn.Module):
-    """A small U-Net from (rows, 3, 128, 128) to maps at 64x64, and presence from its bottom."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        first, second, third, last = WIDTHS
-        self.stem = _block(3, first, 2)
-        self.down1 = _block(first, second, 2)
-        self.down2 = _block(second, third, 2)
-        self.down3 = _block(third, last, 2)
-        self.middle = _block(last, last)
-        self.up2 = _block(last + third, third)
-        self.up1 = _block(third + second, second)
-        self.up0 = _block(second + first, 32)
-        self.maps = nn.Conv2d(32, 1 + len(NOUNS) + len(COLOURS) + len(POSES), 1)
-        self.presence = nn.Linear(2 * last, len(NOUNS))
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns logits.
-
-        Presence (rows, nouns), and at 64x64: background and nouns, colours, poses.
-        """
-        first = self.stem(pictures)
-        second = self.down1(first)
-        third = self.down2(second)
-        last = self.down3(third)
-        last = last + self.middle(last)
-        pooled = torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1)
-        up = self.up2(torch.cat([_twice(last), third], 1))
-        up = self.up1(torch.cat([_twice(up), second], 1))
-        up = self.up0(torch.cat([_twice(up), first], 1))
-        nouns, colours, poses = self.maps(up).split([1 + len(NOUNS), len(COLOURS), len(POSES)], 1)
-        return self.presence(pooled), nouns, colours, poses
-
-
-def _twice(states: Tensor) -> Tensor:
-    return functional.interpolate(states, scale_factor=2.0, mode="nearest")
-
-
-def pooled(logits: Tensor, masks: Tensor) -> Tensor:
-    """Averages maps (rows, k, h, w) over masks (rows, n, h, w) to (rows, n, k)."""
-    weights = masks / masks.sum((2, 3), keepdim=True).clamp(min=1e-4)
-    return torch.einsum("rnhw,rkhw->rnk", weights, logits)
-
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating]
+
+
+class Logits(NamedTuple):
+    """What the network says of pictures.
+
+    Attributes:
+        presence: (rows, nouns).
+        nouns: (rows, 1 + nouns, 64, 64), background first.
+        colours: (rows, colours, 64, 64).
+        poses: (rows, poses, 64, 64).
+    """
+
+    presence: Floats
+    nouns: Floats
+    colours: Floats
+    poses: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,32 +78,38 @@ class Verdict:
 
 
 class Judge:
-    """A trained judge."""
+    """A trained judge, on the CPU.
 
-    def __init__(self, network: JudgeNetwork) -> None:
-        self.network = network.eval().requires_grad_(False)
+    Args:
+        graph: The file that `judge_network.write_graph` wrote, beside the weights.
+    """
+
+    def __init__(self, graph: Path) -> None:
+        options: Any = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        providers = ["CPUExecutionProvider"]
+        self._session: Any = onnxruntime.InferenceSession(graph, options, providers=providers)
 
     @staticmethod
-    def load(folder: Path, device: str = "cpu") -> "Judge":
-        """Reads a judge that `save` wrote."""
-        from safetensors.torch import load_file
+    def load(folder: Path) -> "Judge":
+        """Reads a judge that `judge_network.save_network` wrote.
 
-        network = JudgeNetwork()
-        network.load_state_dict(load_file(folder / "judge.safetensors"))
-        return Judge(network.float().to(device))
+        Raises:
+            ModelError: The folder has no graph of one.
+        """
+        if not (folder / GRAPH).is_file():
+            raise ModelError(
+                f"'{folder}' has no {GRAPH}; write it: python -m scumble_bench.rooms.pack "
+                f"--checkpoint '{folder.parent}'."
+            )
+        return Judge(folder / GRAPH)
 
-    def save(self, folder: Path) -> None:
-        """Writes `judge.safetensors` in float16, and its vocabulary beside it."""
-        from safetensors.torch import save_file
+    def logits(self, images: npt.ArrayLike, batch: int = 8) -> Logits:
+        """Returns what the network says of pictures, (n, 128, 128, 3) bytes.
 
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {name: t.half().cpu().contiguous() for name, t in self.network.state_dict().items()}
-        save_file(state, folder / "judge.safetensors", metadata={"format": "pt"})
-        names = {"nouns": NOUNS, "colours": COLOURS, "poses": POSES, "map": MAP}
-        (folder / "config.json").write_text(json.dumps(names, indent=2) + "\n", encoding="utf-8")
-
-    def __call__(self, images: npt.ArrayLike, batch: int = 50) -> list[Verdict]:
-        """Judges pictures, (n, 128, 128, 3) bytes.
+        Args:
+            images: One picture or more.
+            batch: How many are run at once, 8 at most.
 
         Raises:
             ValueError: The pictures have another shape or type.
@@ -151,23 +119,28 @@ class Judge:
             raise ValueError(
                 f"the judge takes (n, 128, 128, 3) bytes, not {pictures.shape} of {pictures.dtype}"
             )
-        device = next(self.network.parameters()).device
-        found: list[Verdict] = []
-        for part in torch.from_numpy(pictures.copy()).split(batch):
-            rows = part.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            with torch.inference_mode():
-                found += _verdicts(*self.network(rows))
-        return found
+        rows = np.moveaxis(pictures, 3, 1).astype(np.float32) / np.float32(127.5) - 1
+        parts: list[list[Floats]] = [
+            self._session.run(None, {"pictures": np.ascontiguousarray(rows[n : n + batch])})
+            for n in range(0, len(rows), batch)
+        ]
+        return Logits(*(np.concatenate(of_one) for of_one in zip(*parts, strict=True)))
+
+    def __call__(self, images: npt.ArrayLike, batch: int = 8) -> list[Verdict]:
+        """Judges pictures; takes and refuses what `logits` does."""
+        return verdicts_of(self.logits(images, batch))
 
 
-def _verdicts(presence: Tensor, nouns: Tensor, colours: Tensor, poses: Tensor) -> list[Verdict]:
-    chances = nouns.softmax(1)
+def verdicts_of(logits: Logits) -> list[Verdict]:
+    """Returns a verdict for each row."""
+    raised = np.exp(logits.nouns - logits.nouns.max(1, keepdims=True))
+    chances = raised / raised.sum(1, keepdims=True)
     # Squared, so that faint doubts far away do not outweigh the few pixels of a small thing.
-    masks = chances[:, 1:].square()
-    of_colour = pooled(colours, masks).argmax(-1).cpu().numpy()
-    of_pose = pooled(poses, masks).argmax(-1).cpu().numpy()
-    present: Any = presence.sigmoid().cpu().numpy()
-    segments: Any = chances.argmax(1).to(torch.uint8).cpu().numpy()
+    masks = np.square(chances[:, 1:])
+    of_colour = _pooled(logits.colours, masks).argmax(-1)
+    of_pose = _pooled(logits.poses, masks).argmax(-1)
+    present = 0.5 + 0.5 * np.tanh(logits.presence / 2)  # the logistic function, without overflow
+    segments = chances.argmax(1).astype(np.uint8)
     return [
         Verdict(
             {noun: float(present[row, n]) for n, noun in enumerate(NOUNS)},
@@ -177,3 +150,10 @@ def _verdicts(presence: Tensor, nouns: Tensor, colours: Tensor, poses: Tensor) -
         )
         for row in range(len(segments))
     ]
+
+
+def _pooled(logits: Floats, masks: Floats) -> Floats:
+    """Averages maps (rows, k, h, w) over masks (rows, n, h, w) to (rows, n, k), up to a factor."""
+    rows, words = masks.shape[:2]
+    flat = logits.reshape(rows, logits.shape[1], -1)
+    return masks.reshape(rows, words, -1) @ np.swapaxes(flat, 1, 2)

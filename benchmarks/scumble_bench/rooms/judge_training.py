@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.nn import functional
 from scumble_bench.rooms import world
 from scumble_bench.rooms.autoencoder import half, latent_means
 from scumble_bench.rooms.batches import Shelf, as_pictures, noun_masks, thing_masks
-from scumble_bench.rooms.dataset import NOUNS, THINGS
-from scumble_bench.rooms.judge import MAP, Judge, JudgeNetwork, pooled
+from scumble_bench.rooms.dataset import NOUNS, THINGS, Array
+from scumble_bench.rooms.judge import MAP, Verdict
+from scumble_bench.rooms.judge_network import JudgeNetwork, pooled
 
 VISIBLE = 80
 """Visible pixels from which on a thing counts as there."""
@@ -95,7 +97,9 @@ def worsen(pictures: Tensor, vae: Any = None) -> Tensor:
     return ((pictures + 1) * light - 1 + shift + noise).clamp(-1, 1)
 
 
-def judge_accuracy(judge: Judge, scenes: int = 256) -> dict[str, float]:
+def judge_accuracy(
+    judge: Callable[[Array], Sequence[Verdict]], scenes: int = 256
+) -> dict[str, float]:
     """Measures a judge on held-out scenes, which come after those of the other figures.
 
     Returns:

@@ -123,7 +123,7 @@ def measure(folder: Path, device: torch.device, prompts: int, scenes: int) -> di
     loaded: Any = StableDiffusionPipeline.from_pretrained(folder)
     pipeline = loaded.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    judge = Judge.load(folder / "judge", str(device))
+    judge = Judge.load(folder / "judge")
     figures = {f"judge_{name}": value for name, value in judge_accuracy(judge, scenes).items()}
     shown = held_out(scenes)
     images = torch.from_numpy(np.stack([scene.image for scene in shown]))

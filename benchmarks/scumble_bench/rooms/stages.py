@@ -4,12 +4,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
 
+import shutil
 import time
 from typing import Any
 
 import numpy as np
 import torch
 
+from scumble.models import PACK
 from scumble_bench.rooms import dataset, models, warm_start, world
 from scumble_bench.rooms.autoencoder import (
     AutoencoderLosses,
@@ -26,7 +28,8 @@ from scumble_bench.rooms.diffusion import (
     TextToNoise,
     compile_denoiser,
 )
-from scumble_bench.rooms.judge import Judge, JudgeNetwork
+from scumble_bench.rooms.judge import Judge
+from scumble_bench.rooms.judge_network import JudgeNetwork, save_network
 from scumble_bench.rooms.judge_training import JudgeLosses, judge_accuracy
 from scumble_bench.rooms.samples import PROMPTS, generate, save_sheet
 from scumble_bench.rooms.stepper import Stage, Stepper
@@ -254,8 +257,8 @@ class Run(Workspace):
         peak = 3e-3 if self.on_gpu else 2e-3
         stage = self._stage("judge", stepper, peak=peak, warmup=50, every=self.remember)
         over = stage.run(lambda: self.left(FINISH_SHARE))
-        judge = Judge(stepper.averaged())
-        judge.save(self.options.out / "judge")
+        save_network(stepper.averaged(), self.options.out / "judge")
+        judge = Judge.load(self.options.out / "judge")
         found = judge_accuracy(judge, 16 if self.options.steps else 256)
         self.state.figures["judge"] |= {f"{name}_held_out": value for name, value in found.items()}
         self.console.print(f"judge on held-out scenes: {found}")
@@ -275,6 +278,8 @@ class Run(Workspace):
                 module, lambda: torch.zeros(1), (), 1, self.console, graph=False
             )
             self.diffusion.load(self.work / "diffusion.pt")
+        # A pack of other weights would be run in place of these.
+        shutil.rmtree(self.options.out / PACK, ignore_errors=True)
         models.save_folder(self.options.out, self.networks(), self.tokenizer)
         facts: dict[str, Any] = {
             "complete": complete,

@@ -59,7 +59,7 @@ def check_prompts(
             raise PromptError("a prompt is empty; say what is to be seen.")
     asked = check_options(EngineRequest, loading.fields(), "scumble")
     engines = list_entries("scumble.engines")
-    if asked.engine not in engines:
+    if asked.engine is not None and asked.engine not in engines:
         known = ", ".join(engines) or "none"
         raise OptionError(f"no engine {asked.engine!r}; installed: {known}.")
     with hushed():

@@ -130,7 +130,7 @@ class Loading:
     model: Annotated[
         str | None,
         typer.Option(
-            help="Registered name, diffusers folder or hub id.",
+            help="Registered name, diffusers folder, pack or hub id.",
             show_default=_default("model"),
             rich_help_panel=MODEL,
         ),
@@ -139,7 +139,7 @@ class Loading:
         str | None,
         typer.Option(
             help="What runs the UNet; `scumble engines` lists them.",
-            show_default=_default("engine"),
+            show_default="onnxruntime for a model with a pack, else torch",
             rich_help_panel=MODEL,
         ),
     ] = None
