@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -40,6 +40,7 @@ class Checkpoint:
         scheduler: the noise schedule it was trained with.
         unet: the UNet's configuration; empty for a pack.
         manifest: of a pack, else None.
+        registered: True if an installed package brings it, under the name.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Checkpoint:
     scheduler: SchedulerConfig
     unet: Mapping[str, Any]
     manifest: Manifest | None = None
+    registered: bool = False
 
     @property
     def tokenizer(self) -> Path:
@@ -64,7 +66,7 @@ class Checkpoint:
             return self
         if not (self.folder / PACK / MANIFEST).is_file():
             return None
-        return _look_over(self.name, self.folder / PACK)
+        return replace(_look_over(self.name, self.folder / PACK), registered=self.registered)
 
     def in_form(self, form: Form) -> "Checkpoint":
         """Return the form of this model that an engine runs, or itself where it has no other.
@@ -106,7 +108,8 @@ def find_checkpoint(
     folder = Path(name)
     if str(name) in registered:
         folder = Path(load_entry(GROUP, str(name), "model")[1])
-    elif not folder.exists():
+        return replace(_look_over(str(name), folder), registered=True)
+    if not folder.exists():
         if str(name).count("/") != 1 or str(name).startswith((".", "/")):
             known = ", ".join(sorted(registered)) or "none"
             raise ModelError(f"no model {str(name)!r}; registered: {known}; or give a folder.")

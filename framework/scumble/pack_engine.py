@@ -109,7 +109,7 @@ class PackEngine(Engine):
                 f"pack {checkpoint.name!r} is made in {manifest.precision}; ask for that, or "
                 "export another."
             )
-        check_files(checkpoint.folder, manifest)
+        check_files(checkpoint.folder, manifest, registered=checkpoint.registered)
         self.close()
         self._manifest, self._folder = manifest, checkpoint.folder
         self._open(checkpoint.folder, manifest)

@@ -1,6 +1,7 @@
 """A pack: a model as graphs that need no torch, with a manifest of all that a run must know."""
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -157,22 +158,44 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
-    """Raise ModelError unless every file of a pack lies inside it and is what was written.
+def check_files(folder: Path, manifest: Manifest, *, registered: bool = False) -> None:
+    """Raise ModelError unless every file of a pack is its own, and what was written.
 
-    Links are refused: a file that is reached through one can be exchanged behind the manifest.
+    Links are refused, soft and hard: a file that has another name can be exchanged behind the
+    manifest. Where a graph keeps its weights is part of the graph, which the manifest vouches for.
+
+    Args:
+        folder: of the pack.
+        manifest: what it says of itself.
+        registered: True if an installed package brings it under a name; then it is as trusted as
+            the code beside it, which installers too hard-link out of their caches.
     """
     for name, wanted in manifest.files.items():
-        path = folder / name
-        parts = [folder.joinpath(*Path(name).parts[: i + 1]) for i in range(len(Path(name).parts))]
-        if (
-            ".." in Path(name).parts
-            or Path(name).is_absolute()
-            or any(p.is_symlink() for p in parts)
-        ):
-            raise ModelError(f"pack {folder.name!r} names a file outside of it: {name!r}.")
-        if not path.is_file():
-            raise ModelError(f"pack {folder.name!r} lacks {name!r}; export the model anew.")
+        path, parts = folder / name, Path(name).parts
+        if ".." in parts or Path(name).is_absolute():
+            raise ModelError(
+                f"pack {folder.name!r} names a file outside of it, {name!r}; export the model anew."
+            )
+        if any(folder.joinpath(*parts[: i + 1]).is_symlink() for i in range(len(parts))):
+            raise ModelError(
+                f"{name!r} of pack {folder.name!r} is reached through a link; put a copy of the "
+                "file in its place."
+            )
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise ModelError(
+                f"pack {folder.name!r} lacks {name!r}; export the model anew."
+            ) from error
+        if not stat.S_ISREG(state.st_mode):
+            raise ModelError(
+                f"{name!r} of pack {folder.name!r} is no regular file; export the model anew."
+            )
+        if state.st_nlink > 1 and not registered:
+            raise ModelError(
+                f"{name!r} of pack {folder.name!r} has a second name (a hard link), under which it "
+                "can be changed; copy the folder and load the copy, or use its registered name."
+            )
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != wanted:

@@ -138,6 +138,21 @@ class TestRegistered:
         found = find_checkpoint("mine")
         assert (found.name, found.folder) == ("mine", folder)
 
+    def test_what_a_distribution_brings_is_told_from_what_lies_about(
+        self, install: Install, folder: Path, fake_pack: Any
+    ):
+        """Its pack too, as the engines ask for it."""
+        fake_pack(folder / PACK)
+        source = {"my_model": f"FOLDER = {str(folder)!r}\nIN = {str(folder / PACK)!r}"}
+        names = {"mine": "my_model:FOLDER", "within": "my_model:IN"}
+        install("my-model", {"scumble.models": names}, source)
+        for name in names:
+            assert find_checkpoint(name).registered
+            assert find_checkpoint(name).in_form("pack").registered
+        for path in (folder, folder / PACK):
+            assert not find_checkpoint(path).registered
+            assert not find_checkpoint(path).in_form("pack").registered
+
     def test_two_of_a_name(self, install: Install):
         for name in ("one", "two"):
             install(name, {"scumble.models": {"m": f"{name}:FOLDER"}}, {name: "FOLDER = 1"})

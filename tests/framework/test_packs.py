@@ -1,8 +1,11 @@
 """A pack's manifest and files are looked over before anything is done with them."""
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,21 +123,45 @@ def link_folder(path: Path) -> None:
     path.symlink_to(path.parents[1] / "away", target_is_directory=True)
 
 
+def link_hard(path: Path) -> None:
+    os.link(path, path.parents[1] / "second name")
+
+
 def to_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
+
+
+def to_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def to_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def to_socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as opened, contextlib.chdir(path.parent):
+        opened.bind(path.name)  # by its name: an address holds 108 bytes
 
 
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (remove, "lacks 'unet.plain.onnx'; export the model anew"),
-        (to_folder, "lacks 'unet.plain.onnx'"),
+        (to_folder, "'unet.plain.onnx' of pack 'pack' is no regular file; export the model anew"),
+        (to_pipe, "is no regular file"),
+        (to_socket, "is no regular file"),
+        (to_device, "is reached through a link"),
         (flip, "'unet.plain.onnx' of pack 'pack' is not the file that was exported"),
         (cut, "is not the file that was exported"),
-        (link, "names a file outside of it: 'unet.plain.onnx'"),
-        (link_away, "names a file outside of it: 'unet.plain.onnx'"),
-        (link_folder, "names a file outside of it: 'tokenizer/"),
+        (link, "'unet.plain.onnx' of pack 'pack' is reached through a link; put a copy"),
+        (link_away, "'unet.plain.onnx' of pack 'pack' is reached through a link"),
+        (link_folder, "of pack 'pack' is reached through a link"),
+        (link_hard, "'unet.plain.onnx' of pack 'pack' has a second name (a hard link)"),
     ],
 )
 def test_a_file_that_is_not_what_was_written(
@@ -144,6 +171,24 @@ def test_a_file_that_is_not_what_was_written(
     with pytest.raises(ModelError) as error:
         check(folder)
     assert said in str(error.value)
+    assert str(error.value).endswith(".")
+    assert str(error.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("damage", [remove, flip, cut, link, link_folder, to_folder, to_pipe])
+def test_a_registered_pack_is_looked_over_too(folder: Path, damage: Callable[[Path], None]):
+    damage(folder / "unet.plain.onnx")
+    with pytest.raises(ModelError):
+        check_files(folder, read_manifest(folder), registered=True)
+
+
+def test_an_installer_may_link_the_files_of_a_registered_pack(folder: Path):
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        os.link(path, folder.parent / path.relative_to(folder).as_posix().replace("/", "-"))
+    check_files(folder, read_manifest(folder), registered=True)
+    with pytest.raises(ModelError, match="or use its registered name"):
+        check(folder)
+    check(Path(shutil.copytree(folder, folder.parent / "copy")))  # as the message says
 
 
 @pytest.mark.parametrize("name", ["../outside", "tokenizer/../../outside", "/etc/hostname"])
