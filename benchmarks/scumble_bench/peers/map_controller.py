@@ -119,6 +119,11 @@ class MapController:
         self._sum: dict[Site, Tensor] = {}
 
     @property
+    def self_steps(self) -> tuple[bool, ...]:
+        """(steps,) True where self-attention is taken."""
+        return self._edit.self_steps
+
+    @property
     def stored(self) -> Mapping[Site, Tensor]:
         """Maps of the conditional rows summed over the steps so far, (2, heads, queries, keys)."""
         return self._sum

@@ -136,7 +136,7 @@ class ReferenceP2P:
         self._rows.clear()
         chosen = PromptToPromptOptions.model_validate(dict(options or {}))
         ddim = DDIM(self._checkpoint.scheduler, steps)
-        latent = self._latent_size(size)
+        latent = self.latent_size(size)
         text = self.embed([source, target])
         if image is None:
             channels = int(self._modules.unet.config["in_channels"])
@@ -145,12 +145,10 @@ class ReferenceP2P:
         else:
             levels = self._invert(self._encode(image, latent), text[2:3], ddim)
             start, offsets = levels[0], self._offsets(levels, text, ddim, guidance)
-        prompts = self._tokenizer.encode(source), self._tokenizer.encode(target)
-        like = torch.empty(0, dtype=self._modules.unet.dtype, device=text.device)
-        edit = MapEdit.of(chosen, *prompts, self.sites, steps, like)
-        controller = MapController(edit, self.sites)
+        controller = self.controller(source, target, options, steps)
         blend = None
         if chosen.blend_words:
+            prompts = self._tokenizer.encode(source), self._tokenizer.encode(target)
             blend = LocalBlend(chosen, prompts, self.sites, latent, steps)
         latents = start.expand(2, -1, -1, -1)
         for index in range(steps):
@@ -162,6 +160,15 @@ class ReferenceP2P:
             if blend is not None:
                 latents = blend(latents, controller.stored, index)
         return ReferenceRun(latents.cpu().numpy(), self._decode(latents), dict(self._rows))
+
+    def controller(
+        self, source: str, target: str, options: Mapping[str, Any] | None, steps: int
+    ) -> MapController:
+        """Return what keeps and edits the maps of one edit; the arguments are those of `edit`."""
+        chosen = PromptToPromptOptions.model_validate(dict(options or {}))
+        prompts = self._tokenizer.encode(source), self._tokenizer.encode(target)
+        like = torch.empty(0, dtype=self._modules.unet.dtype, device=self._modules.unet.device)
+        return MapController(MapEdit.of(chosen, *prompts, self.sites, steps, like), self.sites)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Return (2 n, tokens, features): the empty prompt n times, then the n prompts."""
@@ -202,7 +209,8 @@ class ReferenceP2P:
         noise = unet(latents.to(unet.dtype), timestep, encoder_hidden_states=text.to(unet.dtype))
         return noise.sample.float()
 
-    def _latent_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+    def latent_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """Return (height, width) of the latent of a picture; None is the native size."""
         if size is None:
             return self.sites.native
         return size[0] // self._factor, size[1] // self._factor

@@ -1,0 +1,1 @@
+"""How long things take: cells timed alternately, ratios of pairs, figures with their provenance."""

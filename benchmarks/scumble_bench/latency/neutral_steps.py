@@ -1,0 +1,52 @@
+"""One UNet step with chosen ports at values that edit nothing, to time what a variant costs."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from scumble import Editor
+from scumble.engine import StepOutput
+from scumble.ports import Group, neutral
+
+__all__ = ["neutral_step"]
+
+WORDS = 2
+"""Weight vectors that LocalBlend reads a row, with subtract words."""
+
+
+def neutral_step(
+    editor: Editor, groups: Iterable[Group], rows: int, size: tuple[int, int] | None = None
+) -> Callable[[], StepOutput]:
+    """Return a function that runs a step of random rows with neutral ports.
+
+    `read` is not at its neutral value, which chooses no site: it reads where LocalBlend does.
+
+    Args:
+        editor: with the model and engine.
+        groups: port groups to feed.
+        rows: of the batch.
+        size: (height, width) in pixels; None is the model's native size.
+    """
+    info, engine = editor.session.info, editor.session.engine
+    latent = info.sites.native
+    if size is not None:
+        latent = size[0] // info.factor, size[1] // info.factor
+    sizes = info.sizes(latent)
+    rng = np.random.default_rng(0)
+    ports: dict[str, object] = {
+        "sample": rng.standard_normal((rows, *sizes.latent)).astype(np.float32),
+        "timestep": np.full(rows, 481, dtype=np.int64),
+        "text": rng.standard_normal((rows, sizes.tokens, sizes.features)).astype(np.float32),
+    }
+    for group in groups:
+        for name, value in neutral(group, sizes, rows).items():
+            ports[name] = value.astype(np.float32) if value.dtype.kind == "f" else value
+    if "read.sites" in ports:
+        stride = info.sites.map_stride
+        chosen = info.sites.select("cross", places=("down", "up"), strides=(stride,))
+        gate = np.zeros(info.sites.count("cross"), dtype=np.float32)
+        gate[list(chosen)] = 1
+        weights = np.zeros((rows, WORDS, sizes.tokens), dtype=np.float32)
+        weights[:, range(WORDS), range(1, WORDS + 1)] = 1
+        ports |= {"read.sites": gate, "read.weights": weights}
+    return lambda: engine.step(ports)
