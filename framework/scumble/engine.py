@@ -6,7 +6,8 @@ check what goes in and what comes out. The device is untouched before `load`.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, cast
@@ -29,6 +30,7 @@ from scumble.sites import SiteTable
 __all__ = [
     "Engine",
     "EngineSettings",
+    "Mode",
     "ModelInfo",
     "Precision",
     "StepOutput",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 Precision = Literal["fp32", "fp64", "bf16", "fp16"]
+Mode = Literal["eager", "compile", "graph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,13 @@ class EngineSettings:
         precision: of the UNet; text and pictures are encoded in fp32 at least.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads; None leaves the runtime's default.
+        mode: `eager` runs the UNet as it is, `compile` and `graph` in a form made for its shapes.
     """
 
     precision: Precision = "fp32"
     device: str = "auto"
     threads: int | None = None
+    mode: Mode = "eager"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -105,12 +110,14 @@ class Engine(ABC):
     Attributes:
         name: as registered in the `scumble.engines` entry points.
         groups: the port groups it can bind.
+        modes: the modes it can run in.
         gradients: True if it can differentiate a declared loss.
         runs: which form of a model it loads.
     """
 
     name: ClassVar[str]
     groups: ClassVar[frozenset[Group]]
+    modes: ClassVar[frozenset[Mode]] = frozenset(("eager",))
     gradients: ClassVar[bool] = False
     runs: ClassVar[Form] = "checkpoint"
 
@@ -167,8 +174,14 @@ class Engine(ABC):
 
         Raises:
             ModelError: the folder holds no model that this engine runs.
+            OptionError: a setting that this engine does not have.
             EngineError: the runtime or device is missing.
         """
+        if self.settings.mode not in self.modes:
+            raise OptionError(
+                f"engine {self.name!r} has no mode {self.settings.mode!r}; it has "
+                f"{', '.join(sorted(self.modes))}."
+            )
         self._info = self._load(checkpoint)
         return self._info
 
@@ -182,6 +195,7 @@ class Engine(ABC):
             PortError: an undeclared name, shape or dtype.
             UnsupportedError: a port group that this engine lacks.
             ControlError: a port was fed and did not take effect.
+            OutOfMemoryError: the device has no memory left for it; `trim` may help.
         """
         sample = np.asarray(ports.get("sample"))
         latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
@@ -211,6 +225,21 @@ class Engine(ABC):
             PortError, UnsupportedError, ControlError: as `step` does.
         """
         return self.step(ports).reads
+
+    def trim(self) -> None:
+        """Free what is only cached on the device; called when memory ran out."""
+        return
+
+    def widened(self) -> AbstractContextManager[Precision] | None:
+        """Return a context in which steps run in the precision it gives, a higher one.
+
+        None where there is no higher one; the host then does not repeat a step that gave NaN.
+        """
+        return None
+
+    def all_finite(self, handles: Iterable[object]) -> bool:
+        """Return whether recorded state holds neither NaN nor Inf."""
+        return all(bool(np.isfinite(self.to_host(handle)).all()) for handle in handles)
 
     @property
     @abstractmethod

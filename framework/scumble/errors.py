@@ -10,10 +10,11 @@ ScumbleError
 │   └── ModelError      a model folder, pack or name
 ├── PluginError         a plugin cannot be loaded, or broke during a run
 ├── EngineError         an engine is not installed or failed
+│   ├── OutOfMemoryError    the device has no memory left for a call
 │   ├── UnsupportedError    the plan needs what this engine cannot do
 │   └── PortError       a step was fed an undeclared name, shape or dtype
 ├── ControlError        a control was asked for and had no effect
-└── NumericalError      NaN or Inf in latents, noise or pixels
+└── NumericalError      NaN or Inf in text, latents, noise, reads or pixels
 """
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ModelError",
     "NumericalError",
     "OptionError",
+    "OutOfMemoryError",
     "PluginError",
     "PortError",
     "PromptError",
@@ -64,6 +66,10 @@ class EngineError(ScumbleError):
     """An engine is not installed, or failed."""
 
 
+class OutOfMemoryError(EngineError):
+    """The device has no memory left for a call; what it held before is as it was."""
+
+
 class UnsupportedError(EngineError):
     """The plan needs an operation that this engine does not have."""
 
@@ -77,4 +83,4 @@ class ControlError(ScumbleError):
 
 
 class NumericalError(ScumbleError):
-    """NaN or Inf appeared in latents, noise or pixels."""
+    """NaN or Inf appeared in text, latents, noise, reads or pixels."""

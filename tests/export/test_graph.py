@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scumble.engine import EngineSettings
-from scumble.errors import ModelError
+from scumble.errors import ControlError
 from scumble.models import find_checkpoint
 from scumble.packs import read_manifest
 from scumble.ports import PortSizes, neutral
@@ -119,5 +119,7 @@ def test_a_unet_without_ports_is_refused(small: Path):
     unet = UNet2DConditionModel.from_pretrained(small / "unet")
     with TorchEngine(EngineSettings(device="cpu")) as engine:
         info = engine.load(find_checkpoint(small))
-        with pytest.raises(ModelError, match="has no ports; load it with the torch engine"):
-            PortedUNet(unet, engine.parts.bus, of("plain", info.sizes((16, 16))).signature)
+        declaration = of("plain", info.sizes((16, 16)))
+        module = PortedUNet(unet, engine.parts.bus, declaration.signature)
+        with pytest.raises(ControlError, match="0 of 8 attention sites ran through Scumble"):
+            module(*as_tensors(declaration.examples(2, seed=1)))

@@ -52,13 +52,20 @@ class Controls:
 
 
 class ControlBus:
-    """Holds the controls of the step for every processor of a UNet.
+    """What every processor of a UNet shares.
 
     An object and not a list: a tracer copies lists that it finds on modules.
+
+    Attributes:
+        controls: of the step that runs.
+        visits: what the last step's sites applied.
+        sites: path of every attention site, in execution order.
     """
 
     def __init__(self) -> None:
         self.controls = Controls()
+        self.visits: tuple[tuple[str, str], ...] = ()
+        self.sites: tuple[str, ...] = ()
 
 
 class PortProcessor:

@@ -1,24 +1,37 @@
 """The torch engine: the reference that every other engine is compared with."""
 
+import gc
 import importlib.metadata
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call
 from transformers import CLIPTextModel
-from transformers.utils import logging as transformers_logging
 
 from scumble.arrays import Array, Floats, Indices
-from scumble.engine import Engine, EngineSettings, ModelInfo, Precision, StepOutput
+from scumble.engine import Engine, EngineSettings, Mode, ModelInfo, Precision, StepOutput
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
-from scumble.ports import CONTROL_GROUPS, Group
-from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
+from scumble.ports import CONTROL_GROUPS, Group, groups_of
+from scumble_engines.torch.attention import ControlBus
+from scumble_engines.torch.fast import FastSteps
+from scumble_engines.torch.loading import load_component
+from scumble_engines.torch.memory import typed_memory_errors
+from scumble_engines.torch.ported import (
+    PortedUNet,
+    Signature,
+    Visits,
+    attach_ports,
+    attachments,
+    bound_groups,
+    signature_of,
+)
 from scumble_engines.torch.sites import sites_of
 
 __all__ = ["Parts", "TorchEngine"]
@@ -31,6 +44,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+HALVES = (torch.bfloat16, torch.float16)
 
 
 class Parts(NamedTuple):
@@ -47,6 +61,7 @@ class TorchEngine(Engine):
 
     name: ClassVar[str] = "torch"
     groups: ClassVar[frozenset[Group]] = frozenset(CONTROL_GROUPS)
+    modes: ClassVar[frozenset[Mode]] = frozenset(("eager", "compile", "graph"))
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         super().__init__(settings)
@@ -54,7 +69,9 @@ class TorchEngine(Engine):
         self._vae: AutoencoderKL | None = None
         self._text: CLIPTextModel | None = None
         self._bus = ControlBus()
-        self._paths: dict[str, str] = {}
+        self._fast: FastSteps | None = None
+        self._attached: tuple[int, ...] = ()
+        self._wide: dict[str, Tensor] | None = None
 
     @property
     def parts(self) -> Parts:
@@ -74,7 +91,7 @@ class TorchEngine(Engine):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Versions, device, precision and threads."""
+        """Versions, device, precision, mode and threads."""
         device = self.device
         kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return {
@@ -83,31 +100,59 @@ class TorchEngine(Engine):
             "diffusers": importlib.metadata.version("diffusers"),
             "device": kind,
             "precision": self.settings.precision,
+            "mode": self.settings.mode,
             "threads": str(torch.get_num_threads()),
         }
 
     def encode_text(self, ids: Indices) -> Floats:
         """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
-        with torch.inference_mode():
+        with torch.inference_mode(), typed_memory_errors():
             hidden = _loaded(self._text)(_tensor(ids).to(self.device))[0]
-        return self._to_host(hidden)
+            return _to_host(hidden)
 
     def encode_image(self, pixels: Floats) -> Floats:
         """Return the scaled posterior mean of (1, 3, height, width) pixels in -1 to 1."""
         vae = _loaded(self._vae)
-        with torch.inference_mode():
+        with torch.inference_mode(), typed_memory_errors():
             given = _tensor(pixels).to(self.device, vae.dtype)
             mean = cast("Any", vae.encode(given)).latent_dist.mean
-            return self._to_host(mean * vae.config["scaling_factor"])
+            return _to_host(mean * vae.config["scaling_factor"])
 
     def decode(self, latents: Floats) -> Floats:
         """Return (n, 3, height, width) pixels, about -1 to 1, of scaled latents."""
         vae = _loaded(self._vae)
-        with torch.inference_mode():
+        with torch.inference_mode(), typed_memory_errors():
             given = _tensor(latents).to(self.device, vae.dtype)
-            return self._to_host(
-                cast("Any", vae.decode(given / vae.config["scaling_factor"])).sample
-            )
+            return _to_host(cast("Any", vae.decode(given / vae.config["scaling_factor"])).sample)
+
+    def trim(self) -> None:
+        """Free captured graphs, what a finished call still holds, and the allocator's cache."""
+        if self._fast is not None:
+            self._fast.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def widened(self) -> AbstractContextManager[Precision] | None:
+        """Return a context in which a UNet in bf16 or fp16 runs in fp32, or None for others."""
+        return self._widened() if DTYPES[self.settings.precision] in HALVES else None
+
+    @contextmanager
+    def _widened(self) -> Generator[Precision]:
+        unet = _loaded(self._unet)
+        with typed_memory_errors():
+            # Copies beside the weights, which captured graphs know by address.
+            named = (*unet.named_parameters(), *unet.named_buffers())
+            self._wide = {f"unet.{name}": t.float() for name, t in named if t.is_floating_point()}
+        try:
+            yield "fp32"
+        finally:
+            self._wide = None
+
+    def all_finite(self, handles: Iterable[object]) -> bool:
+        """Return whether recorded state holds neither NaN nor Inf; the device is asked once."""
+        each = [cast("Tensor", handle).isfinite().all() for handle in handles]
+        return bool(torch.stack(each).all()) if each else True
 
     def to_host(self, handle: object) -> Array:
         """Return a recorded tensor as an array; numpy has no bf16, so that becomes float32."""
@@ -117,14 +162,13 @@ class TorchEngine(Engine):
 
     def to_handle(self, array: Array) -> object:
         """Return a recorded tensor on the device, as it was."""
-        return self._to_device(array, DTYPES[self.settings.precision])
+        return _tensor(array).to(self.device, DTYPES[self.settings.precision])
 
     def close(self) -> None:
         """Drop the modules, and what the device caches for them."""
-        self._unet = self._vae = self._text = None
-        self._bus.controls = Controls()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._unet = self._vae = self._text = self._fast = None
+        self._bus = ControlBus()
+        self.trim()
 
     def _load(self, checkpoint: Checkpoint) -> ModelInfo:
         if self.settings.threads is not None:
@@ -132,6 +176,11 @@ class TorchEngine(Engine):
         device, dtype = self.device, DTYPES[self.settings.precision]
         if device.type == "cpu" and dtype == torch.float16:
             raise EngineError("fp16 on a CPU is slow and wrong in places; use bf16 or fp32.")
+        if device.type != "cuda" and self.settings.mode == "graph":
+            raise EngineError(
+                "mode 'graph' captures CUDA graphs and this is no CUDA device; use mode 'compile' "
+                "or 'eager'."
+            )
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         if checkpoint.manifest is not None:
             raise ModelError(
@@ -143,22 +192,17 @@ class TorchEngine(Engine):
                 f"{checkpoint.name!r} conditions its UNet on more than text, as SDXL does, and the "
                 "torch engine cannot feed that yet; use a model of the SD 1.x or 2.x shape."
             )
-        unet = _from_folder(UNet2DConditionModel, checkpoint, "unet", dtype).to(device)
-        vae = _from_folder(AutoencoderKL, checkpoint, "vae", wide).to(device)
-        text = _from_folder(CLIPTextModel, checkpoint, "text_encoder", wide).to(device)
-        if dtype in (torch.bfloat16, torch.float16):
+        unet = load_component(UNet2DConditionModel, checkpoint, "unet", dtype, device)
+        vae = load_component(AutoencoderKL, checkpoint, "vae", wide, device)
+        text = load_component(CLIPTextModel, checkpoint, "text_encoder", wide, device)
+        if dtype in HALVES:
             unet = unet.to(memory_format=torch.channels_last)
         sites = sites_of(unet)
-        modules = dict(unet.named_modules())
-        for site in sites:
-            module = modules[site.path]
-            if site.kind == "resnet":
-                conv = cast("nn.Module", module.conv2)
-                conv.register_forward_hook(self._feature_hook(site.index, site.path))
-            else:
-                cast("Any", module).set_processor(PortProcessor(site, self._bus))
+        attach_ports(unet, sites, self._bus)
         self._unet, self._vae, self._text = unet, vae, text
-        self._paths = {f"source.{s.path}": s.path for s in sites if s.kind != "resnet"}
+        self._attached = attachments(unet, sites)
+        fast = self.settings.mode
+        self._fast = None if fast == "eager" else FastSteps(fast)
         return ModelInfo(
             sites=sites,
             channels=int(unet.config["in_channels"]),
@@ -167,98 +211,65 @@ class TorchEngine(Engine):
             features=int(unet.config["cross_attention_dim"]),
         )
 
-    def _feature_hook(self, index: int, path: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
-        def route(_module: nn.Module, _given: object, output: Tensor) -> Tensor:
-            controls = self._bus.controls
-            if controls.feature_route is None:
-                return output
-            controls.visited.append(("feature", path))
-            return output.index_select(0, controls.feature_route[index])
-
-        return route
-
     def _step(self, ports: Mapping[str, object]) -> StepOutput:
-        unet = _loaded(self._unet)
-        with torch.inference_mode():
-            controls = self._bind(ports)
-            self._bus.controls = controls
-            try:
-                noise = unet(
-                    self._to_device(ports["sample"], unet.dtype),
-                    self._to_device(ports["timestep"]),
-                    encoder_hidden_states=self._to_device(ports["text"], unet.dtype),
-                    return_dict=False,
-                )[0]
-            finally:
-                self._bus.controls = Controls()
-            visited = [path for kind, path in controls.visited if kind == "site"]
-            if visited != list(self._attention_order()):
-                raise ControlError(
-                    f"{len(visited)} of {len(self._paths)} attention sites ran through Scumble; "
-                    "their processors were replaced after loading: load the model anew."
-                )
-            reads = {stride: self._to_host(field) for stride, field in controls.reads.items()}
-            recorded: dict[str, object] = dict(controls.recorded)
-            return StepOutput(self._to_host(noise), reads, recorded, self._took_effect(controls))
+        with torch.inference_mode(), typed_memory_errors():
+            signature = self._signature(ports)
+            module = PortedUNet(_loaded(self._unet), self._bus, signature)
+            outputs, visits = self._run(module, self._tensors(ports, signature.inputs))
+            given = dict(zip(signature.outputs, outputs, strict=True))
+            reads = {int(n[5:]): _to_host(t) for n, t in given.items() if n.startswith("read.")}
+            stored = DTYPES[self.settings.precision]
+            state = {n: t.to(stored) for n, t in given.items() if n.startswith("source.")}
+            bound = bound_groups(signature, visits, self.info.sites)
+            return StepOutput(_to_host(given["noise"]), reads, dict[str, object](state), bound)
 
-    def _attention_order(self) -> tuple[str, ...]:
-        pairs = zip(self.info.sites.of("self"), self.info.sites.of("cross"), strict=True)
-        return tuple(site.path for pair in pairs for site in pair)
-
-    def _took_effect(self, controls: Controls) -> frozenset[Group]:
-        """Return the groups that every site they concern has applied."""
-        seen: dict[str, int] = {}
-        for kind, _ in controls.visited:
-            seen[kind] = seen.get(kind, 0) + 1
+    def _signature(self, ports: Mapping[str, object]) -> Signature:
+        """Return a step's signature: only the sites that are read, or all of their strides."""
+        height, width = cast("Floats", ports["sample"]).shape[-2:]
         sites = self.info.sites
-        attention = sites.count("self") + sites.count("cross")
-        wanted: dict[Group, int] = {
-            "route": sites.count("self"),
-            "region": sites.count("self"),
-            "mix": sites.count("cross"),
-            "read": len(controls.read_sites),
-            "feature": sites.count("resnet"),
-            "record": attention,
-            "replay": attention,
-        }
-        if controls.read_weights is None:
-            del wanted["read"]  # else a neutral read, which chooses no site, has none to miss
-        return frozenset(g for g, count in wanted.items() if seen.get(g, 0) == count)
+        chosen = np.flatnonzero(cast("Floats", ports.get("read.sites", np.zeros(0))))
+        read = [int(site) for site in chosen]
+        if self._fast is not None:
+            # A form is made once for all reads at these strides; the gate tells them apart.
+            strides = {sites.of("cross")[site].stride for site in read}
+            read = list(sites.select("cross", strides=tuple(strides)))
+        return signature_of(groups_of(ports), sites, (height, width), frozenset(read))
 
-    def _bind(self, ports: Mapping[str, object]) -> Controls:
-        sample = cast("Floats", ports["sample"])
+    def _run(
+        self, module: PortedUNet, inputs: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor, ...], Visits]:
+        if self._wide is not None:
+            return functional_call(module, self._wide, inputs), module.visits
+        if self._fast is None:
+            return module(*inputs), module.visits
+        if attachments(module.unet, self.info.sites) != self._attached:
+            raise ControlError(
+                f"the attention of the UNet was changed after loading, which mode "
+                f"{self.settings.mode!r} would not see: load the model anew."
+            )
+        return self._fast.run(module, inputs)
+
+    def _tensors(self, ports: Mapping[str, object], names: Iterable[str]) -> tuple[Tensor, ...]:
+        """Return inputs by name on the device; what the host gives stays as exact as it is."""
+        own = DTYPES[self.settings.precision] if self._wide is None else torch.float32
+        tensors: list[Tensor] = []
+        for name in names:
+            if name not in ports:
+                raise ControlError(
+                    f"a replay was given no port {name!r}, so that site would have no effect; "
+                    "feed the state of every site."
+                )
+            value = ports[name]
+            if isinstance(value, Tensor):
+                tensors.append(value.to(self.device, own))
+            else:
+                tensors.append(self._on_device(cast("Array", value)))
+        return tuple(tensors)
+
+    def _on_device(self, array: Array) -> Tensor:
+        tensor = _tensor(array).to(self.device)
         wide = torch.float64 if self.settings.precision == "fp64" else torch.float32
-        half = DTYPES[self.settings.precision]
-
-        def tensor(name: str, dtype: torch.dtype | None = None) -> Tensor | None:
-            return self._to_device(ports[name], dtype) if name in ports else None
-
-        gate = cast("Floats", ports.get("read.sites", np.zeros(0)))
-        return Controls(
-            latent=(sample.shape[-2], sample.shape[-1]),
-            route=tensor("route"),
-            mix_source=tensor("mix.source", wide),
-            mix_own=tensor("mix.own", wide),
-            mix_row=tensor("mix.row"),
-            mix_sites=tensor("mix.sites", wide),
-            read_weights=tensor("read.weights", wide),
-            read_gate=read_gate(tensor("read.sites", wide)),
-            read_sites=frozenset(int(site) for site in np.flatnonzero(gate)),
-            feature_route=tensor("feature_route"),
-            region_query=tensor("region.query", wide),
-            region_key=tensor("region.key", wide),
-            region_sites=tensor("region.sites", wide),
-            record_row=tensor("record.row"),
-            source_text=tensor("source.text", half),
-            source={name: cast("Tensor", ports[name]) for name in self._paths if name in ports},
-        )
-
-    def _to_device(self, value: object, dtype: torch.dtype | None = None) -> Tensor:
-        return _tensor(cast("Floats", value)).to(self.device, dtype)
-
-    def _to_host(self, tensor: Tensor) -> Floats:
-        wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        return tensor.to("cpu", wide).numpy()
+        return tensor.to(wide) if tensor.is_floating_point() else tensor
 
 
 def _loaded(module: T | None) -> T:
@@ -267,40 +278,11 @@ def _loaded(module: T | None) -> T:
     return module
 
 
+def _to_host(tensor: Tensor) -> Floats:
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.to("cpu", wide).numpy()
+
+
 def _tensor(array: Array) -> Tensor:
     """Return a tensor over an array; a read-only one is copied, for torch cannot hold it so."""
     return torch.from_numpy(np.require(array, requirements="W"))
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keep the loading bars of the two libraries off the user's terminal."""
-    was_shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _from_folder(kind: Any, checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
-    """Load one component; weights that are missing are an error."""
-    # The two libraries name one argument differently.
-    chosen: dict[str, Any] = {"dtype" if part == "text_encoder" else "torch_dtype": dtype}
-    try:
-        with _quiet():
-            module, report = kind.from_pretrained(
-                checkpoint.folder / part,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                low_cpu_mem_usage=False,
-                **chosen,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise ModelError(f"{checkpoint.name!r}: its {part} cannot be loaded: {error}") from error
-    missing = [name for name in report["missing_keys"] if not name.endswith("position_ids")]
-    if missing:
-        raise ModelError(f"{checkpoint.name!r}: its {part} lacks weights, e.g. {missing[0]}.")
-    return module.eval().requires_grad_(False)

@@ -389,4 +389,4 @@ def test_what_ran_is_told(engines: Engines):
     assert told["precision"] == "fp64"
     assert told["device"] == "cpu"
     assert told["torch"] == torch.__version__
-    assert set(told) == {"engine", "torch", "diffusers", "device", "precision", "threads"}
+    assert set(told) == {"engine", "torch", "diffusers", "device", "precision", "mode", "threads"}
