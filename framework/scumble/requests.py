@@ -108,6 +108,7 @@ class EngineRequest(Options):
         precision: of the UNet.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads; None leaves the runtime's default.
+        mode: `eager` runs the UNet as it is, `compile` and `graph` in a form made for its shapes.
         revision: of a hub id.
         local_files_only: never ask the hub.
     """
@@ -117,6 +118,7 @@ class EngineRequest(Options):
     precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    mode: Literal["eager", "compile", "graph"] = "eager"
     revision: str | None = None
     local_files_only: bool = False
 

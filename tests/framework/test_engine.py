@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scumble.engine import EngineSettings, StepOutput, as_float
+from scumble.engine import EngineSettings, Mode, StepOutput, as_float
 from scumble.errors import ControlError, EngineError, OptionError, PortError, UnsupportedError
 from scumble.ports import neutral
 from scumble.session import Session
@@ -48,6 +48,23 @@ def test_dtype_follows_precision():
 def test_threads_are_counted_from_one():
     with pytest.raises(OptionError, match="threads is 0"):
         EngineSettings(threads=0)
+
+
+@pytest.mark.parametrize("mode", ["compile", "graph"])
+def test_a_mode_that_the_engine_lacks_is_refused(tmp_path: Path, mode: Mode):
+    """Loading as if it had it would be a setting without effect."""
+    with pytest.raises(OptionError, match=f"'fake' has no mode '{mode}'; it has eager"):
+        FakeEngine(EngineSettings(mode=mode)).load(fake_checkpoint(tmp_path))
+
+
+def test_an_engine_knows_no_way_out_by_itself(session: Session):
+    """What the host asks when something failed, where an engine says nothing of its own."""
+    assert session.engine.widened() is None
+    assert session.engine.trim() is None
+    good, bad = np.ones(3), np.array([1, np.inf])
+    assert session.engine.all_finite([good, good])
+    assert not session.engine.all_finite([good, bad])
+    assert session.engine.all_finite([])
 
 
 def test_a_port_that_is_not_declared_never_reaches_the_engine(session: Session):

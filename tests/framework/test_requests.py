@@ -13,6 +13,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "engine": {},
     "generate": {"prompt": "a cat"},
     "invert": {"source": "a cat"},
+    "prepare": {"source": "a cat"},
 }
 
 
@@ -54,6 +55,7 @@ def test_every_request_has_a_schema_and_refuses_unknown_keys(name: str):
         ("engine", {"device": "tpu"}),
         ("engine", {"device": "cuda:x"}),
         ("engine", {"threads": 0}),
+        ("engine", {"mode": "fast"}),
     ],
 )
 def test_what_is_out_of_range(name: str, changed: dict[str, Any]):

@@ -165,6 +165,15 @@ class Loading:
         int | None,
         typer.Option(help="CPU threads.", show_default="the runtime's own", rich_help_panel=MODEL),
     ] = None
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="eager|compile|graph",
+            help="As the UNet is, or in a form made for its shapes: torch only.",
+            show_default=_default("mode"),
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     revision: Annotated[
         str | None,
         typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=MODEL),
@@ -181,6 +190,7 @@ class Loading:
             precision=self.precision,
             device=self.device,
             threads=self.threads,
+            mode=self.mode,
             revision=self.revision,
             local_files_only=self.local_files_only or None,
         )

@@ -82,6 +82,7 @@ def test_prompts(refused: Refused, any_command: Any, prompt: str, because: str):
         (("--precision", "int4"), "precision is 'int4'"),
         (("--device", "tpu"), "device is 'tpu'"),
         (("--threads", 0), "threads is 0"),
+        (("--mode", "fast"), "mode is 'fast'"),
         (("--engine", "nope"), "no engine 'nope'; installed: "),
         (("--negative", "x" * 10**6), "has 1000000 characters"),
         (("--model", "nope"), "no model 'nope'"),
