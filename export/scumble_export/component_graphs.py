@@ -1,17 +1,14 @@
 """The components traced, compared with torch, and written beside the UNet's graphs."""
 
-from pathlib import Path
-
 import numpy as np
-import onnx
 from torch import nn
 
 from scumble.arrays import Array
 from scumble.ports import PortSizes
 from scumble_engines.torch.engine import Parts
 from scumble_export.components import Decoder, Encoder, TextEncoder
-from scumble_export.tracing import GraphRun, computed, forget_origin, parity, traced
-from scumble_export.weights import WeightFile
+from scumble_export.tracing import computed, parity
+from scumble_export.writing import GraphWriter
 
 __all__ = ["write_components"]
 
@@ -20,9 +17,7 @@ def write_components(
     parts: Parts,
     sizes: PortSizes,
     factor: int,
-    folder: Path,
-    weights: WeightFile,
-    opset: int,
+    writer: GraphWriter,
 ) -> dict[str, str]:
     """Trace, check and write the text encoder and both halves of the autoencoder.
 
@@ -30,9 +25,7 @@ def write_components(
         parts: the model's modules.
         sizes: the model's axes.
         factor: pixels for each latent cell along a side.
-        folder: of the pack.
-        weights: its weight file.
-        opset: of the graphs.
+        writer: of the pack.
 
     Returns:
         Component -> file.
@@ -54,9 +47,7 @@ def write_components(
     for name, (module, given, example, dynamic) in wanted.items():
         files[name] = f"{name}.onnx"
         module.eval()
-        model = weights.take(traced(module, {given: example}, (dynamic,), [given], [name], opset))
-        forget_origin(model)
-        onnx.save_model(model, folder / files[name])
+        graph = writer.write(files[name], module, {given: example}, [dynamic], [name])
         both = ({given: example}, {given: example[:1]})
-        parity(GraphRun(folder / files[name]), [(one, computed(module, one)) for one in both])
+        parity(graph, [(one, computed(module, one)) for one in both])
     return files

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-import onnx
 
 from scumble.arrays import Array
 from scumble.engine import EngineSettings, ModelInfo
@@ -28,16 +27,8 @@ from scumble_engines.torch.ported import PortedUNet
 from scumble_export.component_graphs import write_components
 from scumble_export.graph import ROWS, WORDS, Declaration, declare
 from scumble_export.probing import sensitivity
-from scumble_export.tracing import (
-    TOLERANCE,
-    GraphRun,
-    computed,
-    forget_origin,
-    parity,
-    require_declared,
-    traced,
-)
-from scumble_export.weights import WeightFile
+from scumble_export.tracing import TOLERANCE, computed, parity
+from scumble_export.writing import GraphWriter
 
 __all__ = ["VARIANTS", "export_pack"]
 
@@ -155,25 +146,18 @@ def _write(
             cases.append(_cases(engine, declaration))
         if plan.precision == "fp16":
             unet.half()
-        weights = WeightFile(folder)
         written: dict[str, Variant] = {}
-        try:
+        with GraphWriter(folder, plan.opset) as writer:
             for done, declaration in enumerate(declarations, 1 + len(declarations)):
                 progress(f"unet, {declaration.name}", done / stages)
                 probed = {port for variant in written.values() for port in variant.sensitivity}
                 known = cases.pop(0)
-                written[declaration.name] = _unet(
-                    engine, declaration, folder, weights, plan, known, probed
-                )
+                written[declaration.name] = _unet(engine, declaration, writer, known, probed)
             progress("text encoder and autoencoder", (stages - 1) / stages)
-            components = write_components(
-                engine.parts, sizes, info.factor, folder, weights, plan.opset
-            )
-        finally:
-            weights.close()
+            components = write_components(engine.parts, sizes, info.factor, writer)
     for part in ("tokenizer", "scheduler"):
         shutil.copytree(checkpoint.folder / part, folder / part)
-    return _finish(folder, info, plan, written, components)
+    return _finish(folder, info, plan, written, components, writer.remarks)
 
 
 def _module(engine: TorchEngine, declaration: Declaration) -> PortedUNet:
@@ -197,41 +181,27 @@ def _cases(engine: TorchEngine, declaration: Declaration) -> Cases:
 def _unet(
     engine: TorchEngine,
     declaration: Declaration,
-    folder: Path,
-    weights: WeightFile,
-    plan: _Plan,
+    writer: GraphWriter,
     cases: Cases,
     probed: set[str],
 ) -> Variant:
     """Trace, check and write one variant."""
-    dynamic = tuple(
+    dynamic = [
         {axis: size for axis, size in enumerate(axes) if isinstance(size, str)}
         for axes, _ in declaration.taken.values()
-    )
-    examples = declaration.examples(TRACED_ROWS, seed=0)
-    names = list(declaration.taken)
-    model = weights.take(
-        traced(
-            _module(engine, declaration),
-            examples,
-            dynamic,
-            names,
-            list(declaration.outputs),
-            plan.opset,
-        )
-    )
-    require_declared(model, declaration)
-    forget_origin(model)
+    ]
     file = f"unet.{declaration.name}.onnx"
-    onnx.save_model(model, folder / file)
-    graph = GraphRun(folder / file)
-    worst = parity(graph, cases, TOLERANCE[plan.precision])
+    examples = declaration.examples(TRACED_ROWS, seed=0)
+    module = _module(engine, declaration)
+    graph = writer.write(file, module, examples, dynamic, declaration.outputs, declaration)
+    worst = parity(graph, cases, TOLERANCE[declaration.precision])
+    fresh = [name for name in declaration.taken if name not in probed]
     return Variant(
         file=file,
         groups=declaration.groups,
         parity=worst,
         truncated=declaration.name in TRUNCATED,
-        sensitivity=sensitivity(graph, declaration, (n for n in names if n not in probed)),
+        sensitivity=sensitivity(graph, declaration, fresh),
     )
 
 
@@ -241,6 +211,7 @@ def _finish(
     plan: _Plan,
     variants: dict[str, Variant],
     components: dict[str, str],
+    remarks: dict[str, tuple[str, ...]],
 ) -> Manifest:
     files = {
         path.relative_to(folder).as_posix(): _digest(path)
@@ -264,6 +235,7 @@ def _finish(
         sites=tuple(SiteEntry(**{f: getattr(site, f) for f in fields}) for site in info.sites),
         variants=variants,
         components=cast("Any", components),
+        remarks=remarks,
         versions={name: importlib.metadata.version(name) for name in MADE_WITH},
         files=files,
     )

@@ -50,7 +50,6 @@ class Variant(Options):
         truncated: True if it gives maps and no noise, and ends where the last map is known.
         sensitivity: port -> how far the outputs moved when it alone was changed, relative to their
             size; of the ports that no variant before it has.
-        remarks: what the linter says of it, one sentence each.
     """
 
     file: str
@@ -58,7 +57,6 @@ class Variant(Options):
     parity: float
     truncated: bool = False
     sensitivity: dict[str, float] = Field(default_factory=dict[str, float])
-    remarks: tuple[str, ...] = ()
 
 
 class Manifest(Options):
@@ -80,6 +78,7 @@ class Manifest(Options):
         sites: the UNet's sites.
         variants: name -> UNet graph, fewest ports first.
         components: text_encoder, vae_encoder, vae_decoder -> graph.
+        remarks: graph -> what some runtimes are known to refuse in it, one sentence each.
         versions: package -> version that made the pack.
         files: name -> sha256 of every file but the manifest.
     """
@@ -99,6 +98,7 @@ class Manifest(Options):
     sites: tuple[SiteEntry, ...]
     variants: dict[str, Variant]
     components: dict[Component, str]
+    remarks: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
     versions: dict[str, str]
     files: dict[str, str]
 

@@ -53,6 +53,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "benchmarks/scumble_bench/rooms/stages.py": "tests/benchmarks/test_train.py",
     "benchmarks/scumble_bench/rooms/workspace.py": "tests/benchmarks/test_train.py",
     "export/scumble_export/component_graphs.py": "tests/export/test_pack.py",
+    "export/scumble_export/lint_rules.py": "tests/export/test_linter.py",
     "framework/scumble/pack_engine.py": "tests/engines/onnxruntime/test_engine.py",
     "framework/scumble/prompts.py": "tests/framework/test_words.py",
 }

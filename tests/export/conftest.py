@@ -7,8 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from scumble_export import component_graphs
-from scumble_export import pack as exporter
+from scumble_export import writing
 
 
 @pytest.fixture
@@ -20,8 +19,7 @@ def untraced(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         paths = [p for p in pack.glob("*.onnx") if _names(p) == (inputs, outputs)]
         return ir.from_proto(onnx.load(paths[0]))
 
-    for module in (exporter, component_graphs):
-        monkeypatch.setattr(module, "traced", known)
+    monkeypatch.setattr(writing, "traced", known)
 
 
 def _names(path: Path) -> tuple[list[str], list[str]]:

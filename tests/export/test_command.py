@@ -68,7 +68,9 @@ def test_without_the_exporters_packages(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.delitem(sys.modules, "scumble_export.pack", raising=False)
+    for name in [name for name in sys.modules if name.startswith("scumble_export.")]:
+        if name != "scumble_export.command":
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert run(small, "--out", tmp_path / "out") == 2
     assert "pip install 'scumble[export]'" in capfd.readouterr().err
