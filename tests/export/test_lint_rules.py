@@ -135,14 +135,20 @@ def normalised(outputs: list[str]) -> ModelProto:
     )
 
 
-def attention(wide: int = 8, rank: int = 4, second: bool = False, **attributes: Any) -> ModelProto:
+def attention(
+    wide: int = 8, rank: int = 4, second: bool = False, state: bool = False, **attributes: Any
+) -> ModelProto:
     shapes = {"q": [2, 2, 4, 8], "k": [2, 2, 4, 8], "v": [2, 2, 4, wide]}
     if rank == 3:
         shapes = {name: [2, 4, 16] for name in "qkv"}
         attributes |= {"q_num_heads": 2, "kv_num_heads": 2}
     outputs = ["y", "", "", "scores"] if second else ["y"]
+    inputs = ["q", "k", "v"]
+    if state:
+        shapes |= {"old keys": [2, 2, 3, 8], "old values": [2, 2, 3, 8]}
+        inputs += ["", "old keys", "old values"]
     return graph(
-        node("Attention", ["q", "k", "v"], outputs, name="n", **attributes),
+        node("Attention", inputs, outputs, name="n", **attributes),
         [(name, FLOAT, shape) for name, shape in shapes.items()],
         [(name, FLOAT, None) for name in outputs if name],
         23,
@@ -246,6 +252,7 @@ CASES: dict[str, Case] = {
     "if": Case(TRT, "CUDA graph", branching(), taken("Identity", ["x"])),
     "normalised": Case(TRT, "its mean", normalised(["y", "m", "d"]), normalised(["y"]), TRT),
     "attention, softcap": Case(TRT, "softcap", attention(softcap=2.0), attention(softcap=0.0), TRT),
+    "attention, state": Case(TRT, "softcap", attention(state=True), attention(), TRT),
     "attention, scores": Case(TRT, "softcap", attention(second=True), attention(), TRT),
     # Read by TensorRT-RTX 1.7.1, and not by TensorRT 10.15.
     "attention, axes": Case(TRT, "softcap", attention(rank=3), attention(is_causal=1)),
@@ -253,6 +260,10 @@ CASES: dict[str, Case] = {
     "cropped": Case(
         (*OV, *TRT), "stretches", resized("linear", "tf_crop_and_resize"), resized("linear"),
         (*OV, *TRT),
+    ),
+    "kept in proportion": Case(
+        (*OV, *TRT), "stretches", resized(keep_aspect_ratio_policy="not_larger"),
+        resized(keep_aspect_ratio_policy="stretch"),
     ),
     "smoothed": Case(
         (*OV, *TRT), "stretches", resized("linear", "half_pixel", antialias=1),

@@ -123,35 +123,38 @@ def test_numbers_that_are_outside_are_not_looked_for():
     assert not lint(model, "openvino")
 
 
-def kept_at(place: str | None, *, inner: bool = False) -> ModelProto:
-    """A model with a tensor outside of it, as an initializer or in a branch of an `If`."""
+def kept_at(place: str | None, where: str) -> ModelProto:
+    """A model with a tensor outside of it: an initializer, or in a branch of an `If`."""
     tensor = numpy_helper.from_array(np.ones(3, np.float32), "w")
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     if place is not None:
         tensor.external_data.add(key="location", value=place)
-    if not inner:
+    if where == "graph":
         model = model_of(helper.make_node("Add", ["x", "w"], ["y"]))
         model.graph.initializer.append(tensor)
         return model
-    constant = helper.make_node("Constant", [], ["t"], value=tensor)
-    value = helper.make_tensor_value_info("t", FLOAT, [3])
-    branch = helper.make_graph([constant], "b", [], [value])
+    value = helper.make_tensor_value_info("w", FLOAT, [3])
+    if where == "constant":
+        constant = helper.make_node("Constant", [], ["w"], value=tensor)
+        branch = helper.make_graph([constant], "b", [], [value])
+    else:
+        branch = helper.make_graph([], "b", [], [value], [tensor])
     node = helper.make_node("If", ["x"], ["y"])
     node.attribute.append(helper.make_attribute("then_branch", branch))
     return model_of(node)
 
 
-@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("where", ["graph", "branch", "constant"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_tensor_that_is_kept_elsewhere_is_found(runtime: Runtime, inner: bool):
+def test_a_tensor_that_is_kept_elsewhere_is_found(runtime: Runtime, where: str):
     places = ("../weights.bin", "/etc/hostname", "a/../../b", "w.bin", "a/weights.bin", "", None)
     for place in places:
-        found = [f for f in lint(kept_at(place, inner=inner), runtime) if f.op == "tensor"]
+        found = [f for f in lint(kept_at(place, where), runtime) if f.op == "tensor"]
         assert [str(f) for f in found] == [
             f"{runtime}: tensor 'w' is kept in {place or ''!r}, and a pack keeps all in {WEIGHTS}."
         ]
-    assert not [f for f in lint(kept_at(WEIGHTS, inner=inner), runtime) if f.op == "tensor"]
+    assert not [f for f in lint(kept_at(WEIGHTS, where), runtime) if f.op == "tensor"]
 
 
 @pytest.mark.thorough
