@@ -61,8 +61,8 @@ class Editor:
         Args:
             model: a registered name, a diffusers folder, a pack or a hub id.
             engine: the engine's name; `scumble engines` lists them. None takes `onnxruntime` where
-                it is installed, the model has a pack in the precision asked for, and no CUDA device
-                is asked for; else `torch`. The recipe names the one that ran.
+                it is installed, the model has a pack in the precision asked for, and neither a CUDA
+                device nor a mode is; else `torch`. The recipe names the one that ran.
             source_memory: bytes that recorded sources of pictures may take on the engine's device,
                 so that their next edits replay them; 0 remembers nothing.
             source_folder: where recorded sources are kept on disk too, for later processes.
@@ -79,11 +79,11 @@ class Editor:
         found = find_checkpoint(
             asked.model, revision=asked.revision, local_files_only=asked.local_files_only
         )
-        name = asked.engine or choose_engine(found, asked.precision, asked.device)
+        name = asked.engine or choose_engine(found, asked)
         listed, kind = load_entry("scumble.engines", name, "engine")
         if not (isinstance(kind, type) and issubclass(kind, Engine)):
             raise EngineError(f"engine {name!r} of {listed.origin} is no scumble.Engine.")
-        chosen = EngineSettings(asked.precision, asked.device, asked.threads)
+        chosen = EngineSettings(asked.precision, asked.device, asked.threads, asked.mode)
         folder = None if source_folder is None else Path(source_folder)
         session = Session(
             found.in_form(kind.runs), kind(chosen), budget=source_memory, folder=folder

@@ -50,6 +50,8 @@ class TestLoad:
         with Editor.load(folder, engine="fake", precision="fp64", threads=1) as editor:
             assert editor.session.engine.settings.precision == "fp64"
             assert editor.session.engine.settings.threads == 1
+        with pytest.raises(OptionError, match="'fake' has no mode 'graph'"):
+            Editor.load(folder, engine="fake", mode="graph")
 
     def test_an_engine_gets_the_form_that_it_runs(
         self, folder: Path, fake_pack: Any, fake_engine: None, monkeypatch: pytest.MonkeyPatch
@@ -68,7 +70,9 @@ class TestLoad:
         with Editor.load(folder, precision="fp64", device="cpu") as editor:
             run = editor.generate("a red cat", steps=1)
         assert run.recipe["model"]["engine"] == "fake"
-        assert asked == [(editor.session.checkpoint, "fp64", "cpu")]
+        ((found, request),) = asked
+        assert found == editor.session.checkpoint
+        assert (request.precision, request.device, request.engine) == ("fp64", "cpu", None)
         with Editor.load(**run.recipe["model"]) as editor:
             again = editor.generate("a red cat", steps=1)
         assert len(asked) == 1, "the recipe left the choice open"

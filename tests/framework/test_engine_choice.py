@@ -14,9 +14,14 @@ from scumble.engine_choice import choose_engine
 from scumble.errors import ModelError
 from scumble.models import Checkpoint, find_checkpoint
 from scumble.packs import MANIFEST
+from scumble.requests import EngineRequest
 from scumble.testing import fake_checkpoint
 
 Installed = Callable[..., None]
+
+
+def asked(**settings: Any) -> EngineRequest:
+    return EngineRequest.model_validate(settings)
 
 
 @pytest.fixture
@@ -79,13 +84,13 @@ def test_a_checkpoint_with_a_pack(
     chosen: str,
 ):
     installed(*there)
-    assert choose_engine(both, precision, device) == chosen
+    assert choose_engine(both, asked(precision=precision, device=device)) == chosen
 
 
 @pytest.mark.parametrize("there", [ALL, ("onnxruntime",), ("torch",), ()])
 def test_a_checkpoint_without_one(installed: Installed, bare: Checkpoint, there: tuple[str, ...]):
     installed(*there)
-    assert choose_engine(bare, "fp32", "auto") == "torch"
+    assert choose_engine(bare, asked()) == "torch"
 
 
 @pytest.mark.parametrize("there", [ALL, ("torch",), ()])
@@ -94,22 +99,28 @@ def test_a_pack_alone(
     installed: Installed, pack: Checkpoint, there: tuple[str, ...], precision: str, device: str
 ):
     installed(*there)
-    assert choose_engine(pack, precision, device) == "onnxruntime"
+    assert choose_engine(pack, asked(precision=precision, device=device)) == "onnxruntime"
 
 
 def test_the_precision_is_the_packs(installed: Installed, both: Checkpoint):
     installed(*ALL)
     manifest = both.folder / "pack" / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"precision": "fp16"}))
-    assert choose_engine(both, "fp16", "auto") == "onnxruntime"
-    assert choose_engine(both, "fp32", "auto") == "torch"
+    assert choose_engine(both, asked(precision="fp16")) == "onnxruntime"
+    assert choose_engine(both, asked()) == "torch"
+
+
+@pytest.mark.parametrize("mode", ["compile", "graph"])
+def test_a_mode_is_torchs(installed: Installed, both: Checkpoint, mode: str):
+    installed(*ALL)
+    assert choose_engine(both, asked(mode=mode)) == "torch"
 
 
 def test_a_broken_pack_is_not_passed_over(installed: Installed, both: Checkpoint):
     installed(*ALL)
     (both.folder / "pack" / MANIFEST).write_text("{}")
     with pytest.raises(ModelError, match="cannot be used"):
-        choose_engine(both, "fp32", "auto")
+        choose_engine(both, asked())
 
 
 def test_nothing_is_imported_to_see_whether_it_is_there(
@@ -119,7 +130,7 @@ def test_nothing_is_imported_to_see_whether_it_is_there(
         monkeypatch.delitem(sys.modules, name, raising=False)
         (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert choose_engine(both, "fp32", "auto") == "onnxruntime"
+    assert choose_engine(both, asked()) == "onnxruntime"
     # As tests, and some programs, say that a module must not be imported.
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert choose_engine(both, "fp32", "auto") == "torch"
+    assert choose_engine(both, asked()) == "torch"
