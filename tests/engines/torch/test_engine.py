@@ -16,14 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from scumble.engine import EngineSettings
+from scumble.engine import EngineSettings, Mode
 from scumble.errors import ControlError, EngineError, ModelError, OptionError, PortError
 from scumble.models import find_checkpoint
 from scumble.ports import CONTROL_GROUPS, Group, neutral
+from scumble.recovery import Recovery
 from scumble.sensitivity import require_effect
 from scumble.session import Session
 from scumble_engines.torch import TorchEngine, attention
 from scumble_engines.torch.attention import PortProcessor
+from scumble_engines.torch.fast import FastSteps
 
 Engines = Callable[..., TorchEngine]
 
@@ -390,3 +392,100 @@ def test_what_ran_is_told(engines: Engines):
     assert told["device"] == "cpu"
     assert told["torch"] == torch.__version__
     assert set(told) == {"engine", "torch", "diffusers", "device", "precision", "mode", "threads"}
+
+
+# A higher precision
+
+
+def test_only_half_precision_has_a_higher_one(engines: Engines):
+    for precision, has in (("fp32", False), ("fp64", False), ("bf16", True)):
+        assert (engines(cast("Any", precision)).widened() is not None) == has
+
+
+def wide_step(engine: TorchEngine, ports: Any) -> Any:
+    wider = engine.widened()
+    assert wider is not None
+    with wider as precision:
+        assert precision == "fp32"
+        return engine.step(ports)
+
+
+@pytest.mark.parametrize("mode", ["eager", "compile"])
+def test_a_wide_step_is_the_fp32_step_of_the_same_weights(
+    checkpoint: Path, base: Any, mode: Mode, engine: TorchEngine
+):
+    """And leaves the weights, and the steps after it, as they were."""
+    sizes = engine.info.sizes((8, 8))
+    ports = {**base(2), **neutral("route", sizes, 2), "record.row": np.zeros(1, np.int64)}
+    ports["route"][:, :, 1] = 0
+    fine = cast("nn.Module", engine._unet)
+    fine.load_state_dict({n: w.bfloat16().float() for n, w in fine.state_dict().items()})
+    wanted = engine.step(ports)
+    with TorchEngine(EngineSettings("bf16", "cpu", mode=mode)) as rough:
+        rough.load(find_checkpoint(checkpoint))
+        if mode == "compile":
+            rough._fast = FastSteps(mode, lambda module, _inputs: module)
+        before = rough.step(ports)
+        addresses = [w.data_ptr() for w in rough.parts.unet.parameters()]
+        found = wide_step(rough, ports)
+        assert np.abs(found.noise - wanted.noise).max() < 1e-5
+        assert np.abs(before.noise - wanted.noise).max() > 1e-3
+        assert found.bound == {"route", "record"}
+        # Recorded state is kept in the UNet's own precision, whatever it was computed in.
+        for name, handle in wanted.recorded.items():
+            mine = cast("Tensor", found.recorded[name])
+            assert mine.dtype == torch.bfloat16
+            assert torch.allclose(mine.float(), cast("Tensor", handle), rtol=2**-8, atol=1e-4)
+        assert [w.data_ptr() for w in rough.parts.unet.parameters()] == addresses
+        assert np.array_equal(rough.step(ports).noise, before.noise)
+
+
+def test_a_wide_step_replays_what_was_recorded_in_half(engines: Engines, base: Any):
+    rough, fine = engines("bf16"), engines("fp32")
+    ports = base(2)
+    recorded = rough.step({**ports, "record.row": np.ones(1, np.int64)}).recorded
+    one = {name: value[:1] for name, value in ports.items()}
+    route = np.ones((7, 3, 1), np.int64)
+    replay = {**one, **recorded, "source.text": ports["text"][1:], "route": route}
+    exact = {n: v.float() if isinstance(v, Tensor) else v for n, v in replay.items()}
+    found, wanted = wide_step(rough, replay).noise, fine.step(exact).noise
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+    assert np.abs(rough.step(one).noise - wanted).max() > 0.1 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("where", ["noise", "reads", "recorded"])
+def test_a_step_that_overflows_is_repeated_in_fp32(checkpoint: Path, base: Any, where: str):
+    """A layer gives Inf where the UNet is half, as some do in fp16; the host has the step anew."""
+    with TorchEngine(EngineSettings("bf16", "cpu")) as engine:
+        engine.load(find_checkpoint(checkpoint))
+        sites = engine.info.sites
+        read, weights = np.zeros(7, np.float32), np.ones((2, 1, 40), np.float32)
+        read[-1] = 1
+        ports = {
+            **base(2), "record.row": np.zeros(1, np.int64), "read.sites": read,
+            "read.weights": weights,
+        }  # fmt: skip
+        wanted = wide_step(engine, ports)
+        paths = {"noise": "conv_out", "reads": f"{sites.of('cross')[-1].path}.to_k",
+                 "recorded": sites.of("self")[0].path.removesuffix("attn1") + "norm1"}  # fmt: skip
+
+        def overflow(_module: object, _given: object, output: Tensor) -> Tensor:
+            return output * np.inf if output.dtype == torch.bfloat16 else output
+
+        engine.parts.unet.get_submodule(paths[where]).register_forward_hook(overflow)
+        assert not np.isfinite(engine.step(ports).noise).all()
+        recovery = Recovery(engine)
+        found = recovery.step(ports, "step 4")
+        assert np.array_equal(found.noise, wanted.noise)
+        assert np.array_equal(found.reads[1], wanted.reads[1])
+        assert engine.all_finite(found.recorded.values())
+        assert recovery.notes[0].startswith("bf16 gave NaN or Inf at step 4;")
+
+
+def test_recorded_state_is_looked_at_on_the_device(engines: Engines):
+    engine = engines("fp32")
+    good, bad = torch.ones(1, 4, 8), torch.full((1, 2, 4), torch.inf)
+    assert engine.all_finite([good, good[:, :2]])
+    assert not engine.all_finite([good, bad])
+    assert not engine.all_finite([good * torch.nan])
+    assert engine.all_finite([])
