@@ -26,7 +26,7 @@ from scumble.cli.commands import command_from
 from scumble.engine import StepOutput
 from scumble.hookspecs import Hooks, RunView, StepView, Trajectory
 from scumble.plugins import Plugin, load_entry
-from scumble.ports import CONTROL_GROUPS, INPUTS, PortSizes, neutral
+from scumble.ports import ADDED, CONTROL_GROUPS, INPUTS, PortSizes, neutral
 from scumble.requests import REQUESTS
 from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
 
@@ -40,6 +40,7 @@ AXES = {
     "channels, height, width": "of the latent",
     "tokens": "length of the text window",
     "features": "width of a text embedding",
+    "pooled": "width of a pooled text",
     "words": "weight vectors that are read",
     "self, cross, resnet": "sites of that kind, by index",
 }
@@ -174,7 +175,7 @@ def port_page() -> str:
             neutrals.get(port.name, ""),
             remarks.get(port.name, ""),
         )
-        for port in INPUTS
+        for port in (*INPUTS, *ADDED)
     )
     outputs = ((f"`{name}`", meaning) for name, meaning in listed(StepOutput).items())
     return page(
@@ -188,6 +189,7 @@ def port_page() -> str:
         "changes nothing.",
         table(("port", "axes", "type", "group", "neutral", "what it is"), rows),
         rest,
+        _after(ports, "ADDED"),
         "## Axes",
         table(("axis", "size"), ((f"`{axis}`", size) for axis, size in AXES.items())),
         "A row index of `rows` addresses the replayed source row.",

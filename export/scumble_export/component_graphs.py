@@ -6,7 +6,7 @@ from torch import nn
 from scumble.arrays import Array
 from scumble.ports import PortSizes
 from scumble_engines.torch.engine import Parts
-from scumble_export.components import Decoder, Encoder, TextEncoder
+from scumble_export.components import Decoder, Encoder, PairedTextEncoder, TextEncoder
 from scumble_export.tracing import computed, parity
 from scumble_export.writing import GraphWriter
 
@@ -19,7 +19,7 @@ def write_components(
     factor: int,
     writer: GraphWriter,
 ) -> dict[str, str]:
-    """Trace, check and write the text encoder and both halves of the autoencoder.
+    """Trace, check and write what encodes text and both halves of the autoencoder.
 
     Args:
         parts: the model's modules.
@@ -37,17 +37,26 @@ def write_components(
     rng = np.random.default_rng(0)
     picture = rng.uniform(-1, 1, (1, 3, height * factor, width * factor)).astype(np.float32)
     latents = rng.standard_normal((2, channels, height, width)).astype(np.float32)
-    ids = rng.integers(0, parts.text_encoder.config.vocab_size, (2, sizes.tokens))
-    wanted: dict[str, tuple[nn.Module, str, Array, dict[int, str]]] = {
-        "text_encoder": (TextEncoder(parts.text_encoder), "ids", ids, {0: "prompts"}),
-        "vae_encoder": (Encoder(parts.vae), "pixels", picture, {}),
-        "vae_decoder": (Decoder(parts.vae), "latents", latents, {0: "pictures"}),
+    first, second = parts.texts
+    ids = rng.integers(0, first.config.vocab_size, (2, sizes.tokens))
+    texts: nn.Module = TextEncoder(first)
+    tokens = {"ids": ids}
+    outputs = ["text_encoder"]
+    if second is not None:
+        texts = PairedTextEncoder(first, second)
+        tokens["ids_2"] = rng.integers(0, second.config.vocab_size, ids.shape)
+        outputs.append("pooled")
+    wanted: dict[str, tuple[nn.Module, dict[str, Array], str | None, list[str]]] = {
+        "text_encoder": (texts, tokens, "prompts", outputs),
+        "vae_encoder": (Encoder(parts.vae), {"pixels": picture}, None, ["vae_encoder"]),
+        "vae_decoder": (Decoder(parts.vae), {"latents": latents}, "pictures", ["vae_decoder"]),
     }
     files: dict[str, str] = {}
-    for name, (module, given, example, dynamic) in wanted.items():
+    for name, (module, given, axis, names) in wanted.items():
         files[name] = f"{name}.onnx"
         module.eval()
-        graph = writer.write(files[name], module, {given: example}, [dynamic], [name])
-        both = ({given: example}, {given: example[:1]})
+        dynamic = [{} if axis is None else {0: axis}] * len(given)
+        graph = writer.write(files[name], module, given, dynamic, names)
+        both = (given, {port: example[:1] for port, example in given.items()})
         parity(graph, [(one, computed(module, one)) for one in both])
     return files

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Decoder", "Encoder", "TextEncoder"]
+__all__ = ["Decoder", "Encoder", "PairedTextEncoder", "TextEncoder"]
+
+OLD_END = 2
 
 
 class TextEncoder(nn.Module):
@@ -21,9 +23,16 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the last hidden state, normalised."""
-        states: Tensor = self.model.embeddings(input_ids=ids)
+        return self.model.final_layer_norm(self.hidden(ids, len(self.model.encoder.layers)))
+
+    def hidden(self, ids: Tensor, layers: int) -> Tensor:
+        """Return the state after the first few layers, as it is."""
+        return self.further(self.model.embeddings(input_ids=ids), 0, layers)
+
+    def further(self, states: Tensor, first: int, last: int) -> Tensor:
+        """Return a state carried through the layers from `first` to before `last`."""
         rows, length, width = states.shape
-        for layer in self.model.encoder.layers:
+        for layer in self.model.encoder.layers[first:last]:
             attention = layer.self_attn
             normal = layer.layer_norm1(states)
             query, key, value = (
@@ -33,7 +42,33 @@ class TextEncoder(nn.Module):
             mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             states = states + attention.out_proj(mixed.transpose(1, 2).reshape(rows, length, width))
             states = states + layer.mlp(layer.layer_norm2(states))
-        return self.model.final_layer_norm(states)
+        return states
+
+
+class PairedTextEncoder(nn.Module):
+    """Token ids of two tokenizers to what SDXL's UNet is told, as `TextEncoders.encode` does."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        super().__init__()
+        self.first = TextEncoder(first)
+        self.second = TextEncoder(second)
+        self.projection = second.text_projection
+        self.end = int(second.config.eos_token_id)
+
+    def forward(self, ids: Tensor, ids_2: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (prompts, tokens, features) states and (prompts, pooled) text."""
+        one, other = self.first, self.second
+        depth = len(other.model.encoder.layers)
+        before = other.hidden(ids_2, depth - 1)
+        last = other.model.final_layer_norm(other.further(before, depth - 1, depth))
+        # CLIP's old files say 2, and mean the largest id, which its end token has.
+        ends = ids_2 if self.end == OLD_END else (ids_2 == self.end)
+        place = ends.to(torch.int32).argmax(dim=1)
+        # One token of each prompt, as a product: no runtime lacks that.
+        chosen = nn.functional.one_hot(place, ids_2.shape[1]).to(last.dtype)
+        pooled = self.projection((chosen[:, None] @ last)[:, 0])
+        penultimate = one.hidden(ids, len(one.model.encoder.layers) - 1)
+        return torch.cat([penultimate, before], dim=-1), pooled
 
 
 class Encoder(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scumble.arrays import Array
 from scumble.packs import PackPrecision
-from scumble.ports import INPUTS, Group, Port, PortSizes, neutral
+from scumble.ports import Group, Port, PortSizes, inputs_of, neutral
 from scumble_engines.torch.ported import Signature
 
 __all__ = ["ROWS", "WORDS", "Axis", "Declaration", "as_tensors", "declare", "nudged"]
@@ -81,6 +81,9 @@ class Declaration:
             "timestep": rng.integers(0, 1000, rows),
             "text": rng.standard_normal((rows, sizes.tokens, sizes.features)),
         }
+        if sizes.pooled is not None:
+            values["added.text"] = rng.standard_normal((rows, sizes.pooled))
+            values["added.size"] = rng.integers(0, 1024, (rows, 6)).astype(float)
         for group in self.groups:
             if group != "replay":
                 values |= neutral(group, sizes, rows, replayed)
@@ -130,7 +133,7 @@ def declare(
         precision: of the UNet.
         truncated: True gives maps and no noise, and ends where the last map is known.
     """
-    inputs = [port for port in INPUTS if port.group in ("plain", *groups)]
+    inputs = [*inputs_of(groups, sizes.pooled is not None)]
     if "replay" in groups:
         inputs += source_ports(sizes)
     reads = strides if "read" in groups else ()

@@ -155,9 +155,9 @@ def _write(
                 written[declaration.name] = _unet(engine, declaration, writer, known, probed)
             progress("text encoder and autoencoder", (stages - 1) / stages)
             components = write_components(engine.parts, sizes, info.factor, writer)
-    for part in ("tokenizer", "scheduler"):
+    for part in (*(path.name for path in checkpoint.tokenizers), "scheduler"):
         shutil.copytree(checkpoint.folder / part, folder / part)
-    return _finish(folder, info, plan, written, components, writer.remarks)
+    return _finish(checkpoint, folder, info, plan, written, components, writer.remarks)
 
 
 def _module(engine: TorchEngine, declaration: Declaration) -> PortedUNet:
@@ -206,6 +206,7 @@ def _unet(
 
 
 def _finish(
+    checkpoint: Checkpoint,
     folder: Path,
     info: ModelInfo,
     plan: _Plan,
@@ -229,6 +230,8 @@ def _finish(
         factor=info.factor,
         tokens=info.tokens,
         features=info.features,
+        pooled=info.pooled,
+        zeroes_empty=checkpoint.zeroes_empty,
         rows=ROWS,
         words=WORDS,
         read_strides=(info.sites.map_stride,),

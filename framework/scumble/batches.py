@@ -14,13 +14,13 @@ import numpy as np
 from scumble.arrays import Array, Floats, Indices
 from scumble.engine import StepOutput
 from scumble.errors import UnsupportedError
-from scumble.ports import INPUTS, Group
+from scumble.ports import ADDED, INPUTS, Group
 
 __all__ = ["Part", "join", "least_rows", "split_rows"]
 
 ROW_AXIS = {
     port.name: axis
-    for port in INPUTS
+    for port in (*INPUTS, *ADDED)
     for axis, symbol in enumerate(port.axes)
     if symbol in ("rows", "addressable")
 }

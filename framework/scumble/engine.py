@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 import numpy as np
 
 from scumble.arrays import Array, Floats, Indices
+from scumble.embeddings import Embedding
 from scumble.errors import (
     ControlError,
     EngineError,
@@ -74,6 +75,7 @@ class ModelInfo:
         factor: pixels for each latent cell along a side.
         tokens: length of the text window.
         features: width of a text embedding.
+        pooled: width of a pooled text, of a model whose UNet takes it, else None.
     """
 
     sites: SiteTable
@@ -81,10 +83,12 @@ class ModelInfo:
     factor: int
     tokens: int
     features: int
+    pooled: int | None = None
 
     def sizes(self, latent: tuple[int, int]) -> PortSizes:
         """Return the port axes for a latent of (height, width)."""
-        return PortSizes((self.channels, *latent), self.tokens, self.features, self.sites)
+        shape = (self.channels, *latent)
+        return PortSizes(shape, self.tokens, self.features, self.sites, self.pooled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,8 +251,8 @@ class Engine(ABC):
         """What really runs: runtime and version, device, precision, threads."""
 
     @abstractmethod
-    def encode_text(self, ids: Indices) -> Floats:
-        """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
+    def encode_text(self, *ids: Indices) -> Embedding:
+        """Return prompts as the UNet takes them, of (prompts, tokens) ids by each tokenizer."""
 
     @abstractmethod
     def encode_image(self, pixels: Floats) -> Floats:

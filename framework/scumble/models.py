@@ -27,6 +27,8 @@ GROUP = "scumble.models"
 PACK = "pack"
 """Subfolder of a diffusers folder with the pack that was made of it."""
 PARTS = ("unet", "vae", "text_encoder")
+SECOND = ("text_encoder_2", "tokenizer_2")
+"""Parts of a model that has two text encoders."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -41,6 +43,7 @@ class Checkpoint:
         unet: the UNet's configuration; empty for a pack.
         manifest: of a pack, else None.
         registered: True if an installed package brings it, under the name.
+        zeroes_empty: True if an empty prompt is told to the UNet as zeros, as SDXL was trained.
     """
 
     name: str
@@ -49,11 +52,21 @@ class Checkpoint:
     unet: Mapping[str, Any]
     manifest: Manifest | None = None
     registered: bool = False
+    zeroes_empty: bool = False
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer's folder."""
+        """The tokenizer's folder, by which words are found."""
         return self.folder / "tokenizer"
+
+    @property
+    def tokenizers(self) -> tuple[Path, ...]:
+        """The tokenizers' folders: the first, and that of a second text encoder where it has one.
+
+        Both cut a prompt alike; they differ in what stands after its end.
+        """
+        second = self.folder / "tokenizer_2"
+        return (self.tokenizer, second) if second.is_dir() else (self.tokenizer,)
 
     @property
     def pack(self) -> "Checkpoint | None":
@@ -81,8 +94,10 @@ class Checkpoint:
         if self.manifest is not None:
             return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()
         digest = hashlib.sha256()
-        parts = (*PARTS, "tokenizer", "scheduler")
+        parts = (*PARTS, "tokenizer", "scheduler", *SECOND)
         found = sorted(path for part in parts for path in self.folder.glob(f"{part}/*"))
+        # Whether an empty prompt is zeros is said there, and nothing else that a run depends on.
+        found += [self.folder / "model_index.json"] if self.zeroes_empty else []
         for path in (path for path in found if path.is_file()):
             digest.update(path.relative_to(self.folder).as_posix().encode())
             with path.open("rb") as file:
@@ -145,10 +160,14 @@ def _look_over(name: str, folder: Path) -> Checkpoint:
     if (folder / MANIFEST).is_file():
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json", name)
         manifest = read_manifest(folder)
-        return Checkpoint(name, folder, SchedulerConfig.from_dict(scheduler), {}, manifest)
+        return Checkpoint(
+            name, folder, SchedulerConfig.from_dict(scheduler), {}, manifest,
+            zeroes_empty=manifest.zeroes_empty,
+        )  # fmt: skip
     if not (folder / "model_index.json").is_file():
         raise ModelError(f"{name!r} is no checkpoint: {folder.name} has no model_index.json.")
-    for part in PARTS:
+    second = [part for part in SECOND[:1] if (folder / part).is_dir()]
+    for part in (*PARTS, *second):
         weights = list((folder / part).glob("*.safetensors"))
         if not weights:
             pickled = [p.name for p in (folder / part).glob("*") if p.suffix in PICKLES]
@@ -160,7 +179,11 @@ def _look_over(name: str, folder: Path) -> Checkpoint:
             raise ModelError(f"{name!r} is no checkpoint: {part} has no safetensors weights.")
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json", name)
     unet = read_json(folder / "unet" / "config.json", name)
-    return Checkpoint(name, folder, SchedulerConfig.from_dict(scheduler), unet)
+    index = read_json(folder / "model_index.json", name)
+    # True where a file with two text encoders does not say, as in `StableDiffusionXLPipeline`.
+    zeroes = bool(second) and bool(index.get("force_zeros_for_empty_prompt", True))
+    config = SchedulerConfig.from_dict(scheduler)
+    return Checkpoint(name, folder, config, unet, zeroes_empty=zeroes)
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from scumble.arrays import Array, Floats, Indices
+from scumble.embeddings import Embedding
 from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
 from scumble.errors import EngineError, ModelError, OptionError, PortError, UnsupportedError
 from scumble.models import Checkpoint, Form
@@ -57,9 +58,12 @@ class PackEngine(Engine):
         """Return whether the pack has a variant with these port groups at once."""
         return self.manifest.variant_for(groups) is not None
 
-    def encode_text(self, ids: Indices) -> Floats:
-        """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
-        return self._component("text_encoder", "ids", ids)
+    def encode_text(self, *ids: Indices) -> Embedding:
+        """Return prompts as the UNet takes them, of (prompts, tokens) ids by each tokenizer."""
+        feed: dict[str, object] = dict(zip(("ids", "ids_2"), ids, strict=False))
+        outputs = self._run(self.manifest.components["text_encoder"], _typed(feed))
+        pooled = cast("Floats | None", outputs.get("pooled"))
+        return Embedding(cast("Floats", outputs["text_encoder"]), pooled)
 
     def encode_image(self, pixels: Floats) -> Floats:
         """Return the scaled latent of (1, 3, height, width) pixels in -1 to 1."""
@@ -119,6 +123,7 @@ class PackEngine(Engine):
             factor=manifest.factor,
             tokens=manifest.tokens,
             features=manifest.features,
+            pooled=manifest.pooled,
         )
 
     def _precisions(self, manifest: Manifest) -> frozenset[str]:

@@ -72,6 +72,8 @@ class Manifest(Options):
         factor: pixels for each latent cell along a side.
         tokens: length of the text window.
         features: width of a text embedding.
+        pooled: width of a pooled text, of a model whose UNet takes it, else None.
+        zeroes_empty: True if an empty prompt is told to the UNet as zeros.
         rows: fewest and most rows of a step.
         words: weight vectors that a reading graph takes.
         read_strides: strides that a reading graph gives out.
@@ -92,6 +94,8 @@ class Manifest(Options):
     factor: int
     tokens: int
     features: int
+    pooled: int | None = None
+    zeroes_empty: bool = False
     rows: tuple[int, int]
     words: int
     read_strides: tuple[int, ...]

@@ -19,6 +19,7 @@ from scumble.errors import PortError
 from scumble.sites import SiteTable
 
 __all__ = [
+    "ADDED",
     "CONTROL_GROUPS",
     "INPUTS",
     "Group",
@@ -26,6 +27,7 @@ __all__ = [
     "PortSizes",
     "check_inputs",
     "groups_of",
+    "inputs_of",
     "neutral",
 ]
 
@@ -70,11 +72,21 @@ INPUTS: tuple[Port, ...] = (
 )
 """Every fixed input. A replaying variant has `source.<site path>` (1, cells, channels) beside."""
 
+ADDED: tuple[Port, ...] = (
+    Port("added.text", ("rows", "pooled"), "float", "plain"),  # the pooled text
+    Port("added.size", ("rows", "6"), "float", "plain"),  # h, w; crop top, left; target h, w
+)
+"""`added.text` and `added.size` are fed to a model whose UNet takes them (SDXL), and to no other.
+
+A replayed source row needs none: they act through the time embedding of the rows that run, and what
+was recorded of the source holds their effect already.
+"""
+
 CONTROL_GROUPS: tuple[Group, ...] = (
     "route", "mix", "read", "feature", "region", "record", "replay",
 )  # fmt: skip
 
-BY_NAME = {port.name: port for port in INPUTS}
+BY_NAME = {port.name: port for port in (*INPUTS, *ADDED)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +98,14 @@ class PortSizes:
         tokens: length of the text window.
         features: width of a text embedding.
         sites: the UNet's sites.
+        pooled: width of a pooled text, of a model with the `ADDED` ports, else None.
     """
 
     latent: tuple[int, int, int]
     tokens: int
     features: int
     sites: SiteTable
+    pooled: int | None = None
 
     def axis(self, symbol: str, rows: int, replayed: bool) -> int | None:
         """Return the size of an axis, or None where any size is allowed."""
@@ -104,12 +118,26 @@ class PortSizes:
             "width": width,
             "tokens": self.tokens,
             "features": self.features,
+            "pooled": self.pooled,
             "self": self.sites.count("self"),
             "cross": self.sites.count("cross"),
             "resnet": self.sites.count("resnet"),
             "words": None,
         }
         return sizes[symbol] if symbol in sizes else int(symbol)
+
+
+def inputs_of(groups: Iterable[Group], added: bool) -> tuple[Port, ...]:
+    """Return the fixed inputs of a step, in order.
+
+    Args:
+        groups: beside the plain ports.
+        added: True for a model that has the `ADDED` ports.
+    """
+    wanted = {"plain", *groups}
+    found = [port for port in INPUTS if port.group in wanted]
+    last = max(i for i, port in enumerate(found) if port.group == "plain") + 1
+    return (*found[:last], *(ADDED if added else ()), *found[last:])
 
 
 def groups_of(names: Iterable[str]) -> frozenset[Group]:
@@ -135,16 +163,19 @@ def check_inputs(ports: Mapping[str, object], sizes: PortSizes) -> int:
     if not rows:
         raise PortError("port 'sample' has no rows; a step needs one at least.")
     replayed = "source.text" in ports
-    present = groups_of(ports) | {"plain"}
-    for port in INPUTS:
-        if port.group in present and port.name not in ports:
+    declared = inputs_of(groups_of(ports), sizes.pooled is not None)
+    for port in declared:
+        if port.name not in ports:
             raise PortError(f"port {port.name!r} is missing; its group {port.group!r} was fed.")
     paths = {f"source.{site.path}" for site in sizes.sites if site.kind != "resnet"}
     for name, value in ports.items():
-        if name in BY_NAME:
+        if BY_NAME.get(name) in declared:
             _check_one(BY_NAME[name], value, sizes, rows, replayed)
         elif name not in paths or not replayed:
-            raise PortError(f"port {name!r} is not declared; declared: {', '.join(BY_NAME)}.")
+            known = ", ".join(
+                port.name for port in inputs_of(CONTROL_GROUPS, sizes.pooled is not None)
+            )
+            raise PortError(f"port {name!r} is not declared; declared: {known}.")
     return rows
 
 

@@ -13,16 +13,19 @@ The next run starts afresh.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 
 from scumble.arrays import Array, Floats, Indices
 from scumble.batches import join, least_rows, split_rows
+from scumble.embeddings import Embedding
 from scumble.engine import Engine, StepOutput
 from scumble.errors import NumericalError, OutOfMemoryError
 
 __all__ = ["Recovery"]
+
+T = TypeVar("T")
 
 FREED = "memory ran out: what was cached was freed, and the call repeated."
 
@@ -70,15 +73,17 @@ class Recovery:
             found.append(f"memory ran out: steps were run in parts of at most {self._limit} rows.")
         return tuple(found)
 
-    def encode_text(self, ids: Indices) -> Floats:
-        """Return the engine's embeddings of (prompts, tokens) ids.
+    def encode_text(self, *ids: Indices) -> Embedding:
+        """Return the engine's embeddings of (prompts, tokens) ids by each tokenizer.
 
         Raises:
             NumericalError: NaN or Inf in them.
             OutOfMemoryError: also after what is cached was freed.
         """
-        found = self._once_freed(lambda: self._engine.encode_text(ids), "encoding the text")
-        self._require_finite(found, "the embedding of the text")
+        found = self._once_freed(lambda: self._engine.encode_text(*ids), "encoding the text")
+        self._require_finite(found.states, "the embedding of the text")
+        if found.pooled is not None:
+            self._require_finite(found.pooled, "the pooled text")
         return found
 
     def encode_image(self, pixels: Floats) -> Floats:
@@ -165,7 +170,7 @@ class Recovery:
             return None
         return outputs[0] if len(parts) == 1 else join(parts, outputs)
 
-    def _once_freed(self, call: Callable[[], Floats], what: str) -> Floats:
+    def _once_freed(self, call: Callable[[], T], what: str) -> T:
         try:
             return call()
         except OutOfMemoryError:

@@ -110,7 +110,7 @@ def _replayed(session: Session, run: RunView, source: str, step: int) -> dict[st
             f"the recorded source state of step {step} is damaged and was removed; run the edit "
             "again, which records it anew."
         ) from error
-    return {**state, "source.text": session.embed(run.source.text)[None]}
+    return {**state, "source.text": session.embed(run.source.text).states[None]}
 
 
 def guided(noise: Floats, unconditional: int | None, conditional: int, guidance: float) -> Floats:
@@ -129,6 +129,6 @@ def step_ports(
     return {
         "sample": np.stack([latents[row.picture] for row in step.rows]),
         "timestep": np.full(len(step.rows), timestep, dtype=np.int64),
-        "text": np.stack([session.embed(row.text) for row in step.rows]),
+        **session.text_ports([row.text for row in step.rows], run.latent),
         **step.ports,
     }

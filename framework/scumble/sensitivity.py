@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from scumble.arrays import Array, Floats
+from scumble.embeddings import Embedding, text_ports
 from scumble.engine import StepOutput
 from scumble.errors import ControlError, NumericalError
 from scumble.ports import Group, PortSizes, neutral
@@ -34,8 +35,10 @@ def perturbed(group: Group, sizes: PortSizes) -> dict[str, Array]:
         case "feature":
             ports["feature_route"][:, 1] = 0
         case "region":
-            ports["region.query"][1, ::2] = 1
-            ports["region.key"][1, :, ::2] = 1
+            # Halves, which differ at the coarsest stride too: SDXL attends at none below 2.
+            height, width = sizes.latent[1:]
+            ports["region.query"][1, : height // 2] = 1
+            ports["region.key"][1, :, : width // 2] = 1
             ports["region.sites"][:, 1] = 1
         case _:
             raise ControlError(f"port group {group!r} has no perturbation.")
@@ -53,7 +56,7 @@ def require_effect(session: Session, group: Group) -> None:
     base: Mapping[str, object] = {
         "sample": rng.standard_normal((2, *sizes.latent)),
         "timestep": np.full(2, 500, dtype=np.int64),
-        "text": rng.standard_normal((2, sizes.tokens, sizes.features)),
+        **text_ports([_random_text(sizes, rng) for _ in range(2)], sizes.latent[1:]),
     }
     if group in ("record", "replay"):
         moved = _replay_moves(session, base)
@@ -74,6 +77,11 @@ def require_effect(session: Session, group: Group) -> None:
             f"the {group} ports of engine {session.engine.name!r} have no effect on model "
             f"{session.checkpoint.name!r} (moved by {moved:.1e}); export or load it anew."
         )
+
+
+def _random_text(sizes: PortSizes, rng: np.random.Generator) -> Embedding:
+    states = rng.standard_normal((sizes.tokens, sizes.features))
+    return Embedding(states, None if sizes.pooled is None else rng.standard_normal(sizes.pooled))
 
 
 def _distance(plain: StepOutput, changed: StepOutput) -> float:

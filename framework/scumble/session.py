@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from scumble.arrays import Array, Floats
+from scumble.embeddings import Embedding, text_ports
 from scumble.engine import Engine, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
 from scumble.ports import Group
@@ -42,11 +43,12 @@ class Session:
     ) -> None:
         self.checkpoint = checkpoint
         self.engine = engine
-        self.tokenizer = Tokenizer.load(checkpoint.tokenizer)
+        self.tokenizers = tuple(Tokenizer.load(folder) for folder in checkpoint.tokenizers)
+        self.tokenizer = self.tokenizers[0]
         self.info: ModelInfo = engine.load(checkpoint)
         self.rows: Counter[str] = Counter()
         self.probed: set[Group] = set()
-        self._texts: OrderedDict[str, Floats] = OrderedDict()
+        self._texts: OrderedDict[str, Embedding] = OrderedDict()
         self._fingerprint: str | None = None
         # Only what goes to disk meets other models; a fingerprint reads every file.
         identity = (
@@ -77,15 +79,32 @@ class Session:
         if plain:
             self.rows[stage] += plain
 
-    def embed(self, text: str) -> Floats:
-        """Return the (tokens, features) embedding of a prompt; the latest ones are kept."""
+    def embed(self, text: str) -> Embedding:
+        """Return the embedding of one prompt, (tokens, features); the latest ones are kept."""
         if text not in self._texts:
-            ids = self.tokenizer.encode(text).ids[None]
-            self._texts[text] = self.engine.encode_text(ids)[0].astype(self.engine.dtype)
+            ids = (tokenizer.encode(text).ids[None] for tokenizer in self.tokenizers)
+            states, pooled = self.engine.encode_text(*ids).of(0)
+            # Zeros are what the UNet was told in training where no text was given.
+            share = self.engine.dtype(bool(text) or not self.checkpoint.zeroes_empty)
+            self._texts[text] = Embedding(
+                states.astype(self.engine.dtype) * share,
+                None if pooled is None else pooled.astype(self.engine.dtype) * share,
+            )
             if len(self._texts) > TEXTS:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(text)
         return self._texts[text]
+
+    def text_ports(self, texts: Sequence[str], latent: tuple[int, ...]) -> dict[str, Array]:
+        """Return the ports that tell the UNet its texts, a row each.
+
+        Args:
+            texts: prompt of each row.
+            latent: (height, width).
+        """
+        height, width = latent
+        size = (height * self.info.factor, width * self.info.factor)
+        return text_ports([self.embed(text) for text in texts], size)
 
     def step(self, ports: Mapping[str, object], variant: str) -> StepOutput:
         """Run one UNet step in the host's dtype and count its rows."""
@@ -100,7 +119,7 @@ class Session:
         ports = {
             "sample": latent[None],
             "timestep": np.array([timestep], dtype=np.int64),
-            "text": self.embed(text)[None],
+            **self.text_ports([text], latent.shape[-2:]),
         }
         return self.step(ports, "plain").noise[0]
 

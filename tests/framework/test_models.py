@@ -213,3 +213,40 @@ class TestFingerprint:
         renamed = again.folder / "vae" / "model.safetensors"
         renamed.rename(renamed.with_name("other.safetensors"))
         assert again.fingerprint() != before
+
+
+class TestTwoTextEncoders:
+    @pytest.fixture
+    def paired(self, folder: Path) -> Path:
+        (folder / "tokenizer_2").mkdir()
+        (folder / "text_encoder_2").mkdir()
+        (folder / "text_encoder_2" / "model.safetensors").write_text("second")
+        return folder
+
+    def test_both_tokenizers_are_found(self, paired: Path):
+        found = find_checkpoint(paired)
+        assert found.tokenizers == (paired / "tokenizer", paired / "tokenizer_2")
+        (paired / "tokenizer_2").rmdir()
+        assert find_checkpoint(paired).tokenizers == (paired / "tokenizer",)
+
+    def test_an_empty_prompt_is_zeros_unless_the_index_says_otherwise(self, paired: Path):
+        index = paired / "model_index.json"
+        found = find_checkpoint(paired)
+        assert found.zeroes_empty
+        index.write_text('{"force_zeros_for_empty_prompt": false}')
+        other = find_checkpoint(paired)
+        assert not other.zeroes_empty
+        assert other.fingerprint() != found.fingerprint()
+
+    def test_one_encoder_never_zeroes(self, folder: Path):
+        (folder / "model_index.json").write_text('{"force_zeros_for_empty_prompt": true}')
+        assert not find_checkpoint(folder).zeroes_empty
+
+    def test_the_second_encoder_is_looked_over_and_counts(self, paired: Path):
+        before = find_checkpoint(paired).fingerprint()
+        weights = paired / "text_encoder_2" / "model.safetensors"
+        weights.write_text("another")
+        assert find_checkpoint(paired).fingerprint() != before
+        weights.rename(weights.with_suffix(".bin"))
+        with pytest.raises(ModelError, match="text_encoder_2 weights as pickle"):
+            find_checkpoint(paired)

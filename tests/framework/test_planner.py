@@ -437,7 +437,7 @@ def outcome(session: Session, case: Case, reduce: bool) -> dict[Any, Floats]:
     session.sources = SourceMemory(session.engine, 1 << 30)
     for index in np.flatnonzero(of.replayed):
         # Alone, as `prepare` records it.
-        text = session.embed(of.prompts[0])[None]
+        text = session.embed(of.prompts[0]).states[None]
         alone = {"sample": latents[index][None], "text": text, "record.row": np.zeros(1, int),
                  "timestep": scheduler.timesteps[index : index + 1]}  # fmt: skip
         recorded = session.step(alone, "record").recorded

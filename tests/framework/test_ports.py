@@ -8,12 +8,14 @@ import pytest
 
 from scumble.errors import PortError
 from scumble.ports import (
+    ADDED,
     CONTROL_GROUPS,
     INPUTS,
     Group,
     PortSizes,
     check_inputs,
     groups_of,
+    inputs_of,
     neutral,
 )
 from scumble.testing.fake_engine import FEATURES, SITES, TOKENS
@@ -48,6 +50,32 @@ def test_everything_at_once_is_in_order():
     assert check_inputs(all_ports(), SIZES) == 2
     assert check_inputs(plain(5), SIZES) == 5
     assert {port.name for port in INPUTS} <= set(all_ports())
+
+
+def test_the_inputs_of_a_step_are_in_one_order():
+    added = [port.name for port in ADDED]
+    plain_names = ["sample", "timestep", "text"]
+    assert [port.name for port in inputs_of((), False)] == plain_names
+    assert [port.name for port in inputs_of((), True)] == [*plain_names, *added]
+    routed = [port.name for port in inputs_of(("route",), True)]
+    assert routed == [*plain_names, *added, "route"]
+    assert inputs_of(CONTROL_GROUPS, False) == INPUTS
+
+
+def test_added_ports_belong_to_models_that_have_them():
+    taking = PortSizes((4, 8, 6), TOKENS, FEATURES, SITES, pooled=5)
+    ports = {**all_ports(), "added.text": np.zeros((2, 5)), "added.size": np.zeros((2, 6))}
+    assert check_inputs(ports, taking) == 2
+    with pytest.raises(PortError, match=r"'added.text' is not declared; declared: sample, [^+]*$"):
+        check_inputs({**plain(), "added.text": np.zeros((2, 5))}, SIZES)
+    for port in ADDED:
+        with pytest.raises(PortError, match=f"'{port.name}' is missing"):
+            check_inputs({n: value for n, value in ports.items() if n != port.name}, taking)
+        for wrong in (np.zeros((3, 5)), np.zeros((2, 4)), np.zeros((2, 6), int)):
+            with pytest.raises(PortError, match=f"'{port.name}' has"):
+                check_inputs({**ports, port.name: wrong}, taking)
+    with pytest.raises(PortError, match=r"'odd' is not declared; .*added.text, added.size"):
+        check_inputs({**ports, "odd": np.zeros(1)}, taking)
 
 
 def test_groups():

@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 
 from scumble.arrays import Floats, Indices
+from scumble.editor import Editor
+from scumble.embeddings import Embedding
 from scumble.engine import EngineSettings, Precision, StepOutput
 from scumble.errors import NumericalError, OutOfMemoryError, ScumbleError, UnsupportedError
 from scumble.ports import PortSizes, neutral
 from scumble.recovery import Recovery
+from scumble.requests import EngineRequest
+from scumble.session import Session
 from scumble.testing import FakeEngine, fake_checkpoint
 from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
 
@@ -57,9 +61,9 @@ class Faulty(FakeEngine):
         yield "fp32"
         self.wide = False
 
-    def encode_text(self, ids: Indices) -> Floats:
+    def encode_text(self, *ids: Indices) -> Embedding:
         self.need(1)
-        return super().encode_text(ids)
+        return super().encode_text(*ids)
 
     def encode_image(self, pixels: Floats) -> Floats:
         self.need(1)
@@ -97,6 +101,11 @@ def step_ports(rows: int = 4, *groups: Any) -> Ports:
         ports["read.weights"] = rng.random((rows, 1, TOKENS))
         ports["read.sites"] = np.array([1.0, 0, 1])
     return ports
+
+
+def states(found: Any) -> Any:
+    """The array of what an engine's call gives."""
+    return found.states if isinstance(found, Embedding) else found
 
 
 def with_nan(field: Floats) -> Floats:
@@ -214,8 +223,13 @@ def test_text_and_pictures_are_looked_at_too(
 ):
     recovery = Recovery(engine)
     original = getattr(engine, method)
-    assert np.array_equal(getattr(recovery, method)(given), original(given))
-    monkeypatch.setattr(engine, method, lambda value: with_nan(original(value)))
+    assert np.array_equal(states(getattr(recovery, method)(given)), states(original(given)))
+
+    def broken(value: Any) -> Any:
+        found = with_nan(states(original(value)))
+        return Embedding(found) if method == "encode_text" else found
+
+    monkeypatch.setattr(engine, method, broken)
     with pytest.raises(NumericalError, match=f"^{what} holds 1 values that are not finite") as e:
         getattr(recovery, method)(given)
     one_sentence(e)
@@ -330,7 +344,7 @@ def test_text_and_pictures_get_the_memory_that_was_cached(engine: Faulty, method
     wanted = getattr(engine, method)(given)
     engine.memory, engine.cached = 2, 2
     recovery = Recovery(engine)
-    assert np.array_equal(getattr(recovery, method)(given), wanted)
+    assert np.array_equal(states(getattr(recovery, method)(given)), states(wanted))
     assert engine.cached == 0
     engine.memory = 0
     with pytest.raises(OutOfMemoryError, match=r"^memory ran out in \w+ing the \w+,") as error:
@@ -365,3 +379,99 @@ def test_a_row_that_needs_more_than_an_engine_takes_says_so(engine: Faulty):
     engine.most = 2
     with pytest.raises(UnsupportedError, match="depends on 2 others and 2 rows are the most"):
         Recovery(engine).step(ports, "step 0")
+
+
+# Whole runs
+
+
+class Runs:
+    """Edits of one picture on one session, which trouble befalls at the k-th step."""
+
+    def __init__(self, folder: Path, picture: Any) -> None:
+        self.engine = Faulty(EngineSettings("bf16"))
+        self.editor = Editor(Session(fake_checkpoint(folder), self.engine), EngineRequest())
+        self.picture = picture
+        self.notes: tuple[str, ...] = ()
+
+    def edit(self) -> dict[int, Floats]:
+        run = self.editor.edit(
+            self.picture,
+            source="a cat in a room",
+            target=["a dog in a room", "a red cat in a room", "a bird in a room"],
+            steps=4,
+            options={"blend_words": "cat"},
+        )
+        self.notes = run.notes
+        return run.latents
+
+    def steps(self) -> int:
+        """How many steps an edit takes."""
+        before = len(self.engine.sizes)
+        self.edit()
+        return len(self.engine.sizes) - before
+
+    def trouble(self, at: int, change: Callable[[], object]) -> None:
+        """Change something when the k-th step from now begins."""
+        need, begun = Faulty.need, len(self.engine.sizes)
+
+        def counted(amount: int) -> None:
+            if len(self.engine.sizes) == begun + at:
+                change()
+            need(self.engine, amount)
+
+        self.engine.need = counted  # type: ignore[method-assign]
+
+    def over(self) -> None:
+        self.engine.memory = np.inf
+        self.engine.after = lambda output: output
+        del self.engine.need
+
+
+@pytest.fixture
+def runs(tmp_path: Path, picture: Any) -> Runs:
+    return Runs(tmp_path, picture)
+
+
+def same(found: Mapping[int, Floats], wanted: Mapping[int, Floats]) -> bool:
+    return found.keys() == wanted.keys() and all(
+        bool(np.abs(found[picture] - wanted[picture]).max() < 1e-4) for picture in wanted
+    )
+
+
+def test_memory_that_runs_out_at_any_step_is_overcome(runs: Runs):
+    wanted, steps = runs.edit(), runs.steps()
+    assert max(runs.engine.sizes) > 2
+    for at in range(1, steps + 1):
+        runs.trouble(at, lambda: setattr(runs.engine, "memory", 2))
+        assert same(runs.edit(), wanted)
+        assert max(runs.engine.sizes[-1:]) <= 2
+        runs.over()
+        assert same(runs.edit(), wanted)
+        assert runs.notes == ()
+
+
+def test_a_run_that_gives_up_leaves_the_next_alone(runs: Runs):
+    wanted, steps = runs.edit(), runs.steps()
+    for at in (1, steps // 2, steps):
+        runs.trouble(at, lambda: setattr(runs.engine, "memory", 0))
+        with pytest.raises(OutOfMemoryError, match=r"^memory ran out at "):
+            runs.edit()
+        runs.over()
+        assert same(runs.edit(), wanted)
+        assert runs.engine.sizes[-1] > 2
+
+
+def test_nan_at_any_step_is_overcome_or_ends_the_run(runs: Runs):
+    wanted, steps = runs.edit(), runs.steps()
+    for at in range(1, steps + 1):
+        for wider in (True, False):
+            runs.engine.has_wider = wider
+            runs.trouble(at, lambda: setattr(runs.engine, "after", BROKEN["noise"][0]))
+            if wider:
+                assert same(runs.edit(), wanted)
+                assert "gave NaN or Inf" in runs.notes[0]
+            else:
+                with pytest.raises(NumericalError, match="the noise holds 1 values"):
+                    runs.edit()
+            runs.over()
+            assert same(runs.edit(), wanted)

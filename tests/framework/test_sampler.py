@@ -107,7 +107,7 @@ class TestDirectInversion:
         done = sampled(session, schedule=schedule, trajectory=Trajectory(levels, pinned=True))
 
         source, target = noise_at(), noise_at()
-        texts = [session.embed(text) for text in ("", "", "a red cat", "a blue cat")]
+        texts = [session.embed(text).states for text in ("", "", "a red cat", "a blue cat")]
         rows = np.tile(np.arange(4), (3, 3, 1))
         rows[:, :2, 3] = 2
         source = levels[0]

@@ -133,3 +133,11 @@ def test_maps_are_probed_where_words_separate_best():
     assert sites.map_stride == 4
     ports = perturbed("read", PortSizes((4, 64, 64), 77, 16, sites))
     assert ports["read.sites"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_regions_are_probed_at_every_stride(session: Session, stride: int):
+    """A model may attend at coarse strides alone, as SDXL does."""
+    ports = perturbed("region", session.info.sizes((8, 8)))
+    query, key = (ports[f"region.{side}"][1, ::stride, ::stride] for side in ("query", "key"))
+    assert {*query.flat} == {*key.flat} == {0, 1}

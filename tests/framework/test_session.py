@@ -1,11 +1,13 @@
 """One model on one engine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scumble.arrays import Floats, Indices
+from scumble.arrays import Indices
+from scumble.embeddings import Embedding
 from scumble.engine import Precision
 from scumble.session import TEXTS, Session
 from scumble.testing import FakeEngine, fake_session
@@ -14,9 +16,9 @@ from scumble.testing import FakeEngine, fake_session
 class Counting(FakeEngine):
     encoded = 0
 
-    def encode_text(self, ids: Indices) -> Floats:
+    def encode_text(self, *ids: Indices) -> Embedding:
         type(self).encoded += 1
-        return super().encode_text(ids)
+        return super().encode_text(*ids)
 
 
 def test_a_prompt_is_embedded_once(tmp_path: Path):
@@ -24,8 +26,9 @@ def test_a_prompt_is_embedded_once(tmp_path: Path):
     first = session.embed("a cat")
     assert session.embed("a cat") is first
     assert Counting.encoded == 1
-    assert first.shape == (16, 8)
-    assert not np.array_equal(first, session.embed("a dog"))
+    assert first.states.shape == (16, 8)
+    assert first.pooled is None
+    assert not np.array_equal(first.states, session.embed("a dog").states)
 
 
 def test_a_long_session_keeps_the_latest_embeddings(tmp_path: Path):
@@ -39,6 +42,22 @@ def test_a_long_session_keeps_the_latest_embeddings(tmp_path: Path):
     assert Counting.encoded == before
     session.embed("cat 0")
     assert Counting.encoded == before + 1
+
+
+def test_rows_are_told_their_texts(session: Session):
+    ports = session.text_ports(["a cat", "", "a cat"], (8, 8))
+    assert set(ports) == {"text"}
+    wanted = [session.embed(text).states for text in ("a cat", "", "a cat")]
+    assert np.array_equal(ports["text"], np.stack(wanted))
+
+
+def test_an_empty_prompt_is_zeros_where_the_model_says_so(tmp_path: Path):
+    session = fake_session(tmp_path)
+    assert session.embed("").states.any()
+    zeroing = fake_session(tmp_path / "other")
+    zeroing.checkpoint = replace(zeroing.checkpoint, zeroes_empty=True)
+    assert not zeroing.embed("").states.any()
+    assert np.array_equal(zeroing.embed("a cat").states, session.embed("a cat").states)
 
 
 def test_rows_are_counted_by_variant(session: Session):
@@ -56,7 +75,7 @@ def test_rows_are_counted_by_variant(session: Session):
 @pytest.mark.parametrize(("precision", "dtype"), [("fp64", np.float64), ("fp32", np.float32)])
 def test_the_host_computes_in_the_engines_dtype(tmp_path: Path, precision: Precision, dtype: type):
     session = fake_session(tmp_path, precision=precision)
-    assert session.embed("a cat").dtype == dtype
+    assert session.embed("a cat").states.dtype == dtype
     other = np.float32 if dtype is np.float64 else np.float64
     noise = session.predict(np.zeros((4, 8, 8), other), 500, "a cat")
     assert noise.dtype == dtype

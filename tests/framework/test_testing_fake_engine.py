@@ -234,7 +234,7 @@ def test_pictures_come_back(session: Session, picture: Any):
 
 def test_texts_differ_by_word_and_by_place(session: Session):
     ids = np.array([[1, 2, 3, 2], [1, 2, 4, 2]])
-    found = session.engine.encode_text(ids)
+    found = session.engine.encode_text(ids).states
     assert found.shape == (2, 4, 8)
     np.testing.assert_array_equal(found[0, :2], found[1, :2])
     assert np.abs(found[0, 2] - found[1, 2]).max() > 0.1

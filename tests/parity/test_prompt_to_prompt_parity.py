@@ -484,7 +484,9 @@ def by_reference(
 ) -> tuple[Reference, list[Tensor], list[Tensor] | None]:
     reference = Reference(editor.session.tokenizer, case)
     install(unet, reference)
-    explicit = Explicit(unet, lambda text: torch.from_numpy(editor.session.embed(text)), case)
+    explicit = Explicit(
+        unet, lambda text: torch.from_numpy(editor.session.embed(text).states), case
+    )
     recorded: list[Tensor] | None = None
     mask = mask_of(case)
     cells = None if mask is None else torch.from_numpy(mask[::FACTOR, ::FACTOR].astype(float))
@@ -763,7 +765,7 @@ def test_the_next_edit_of_a_picture_replays_its_source(editor: Editor, name: str
             source = {
                 "sample": trajectory.latents[step.index][None],
                 "timestep": np.asarray(ports["timestep"])[:1],
-                "text": session.embed(case.source)[None],
+                "text": session.embed(case.source).states[None],
             }
             recording = {**source, "record.row": np.zeros(1, np.int64)}
             ports |= session.step(recording, "test").recorded

@@ -133,10 +133,12 @@ class PortProcessor:
         elif pool is not hidden:
             q, k, v = q[:rows], k[:rows], v[:rows]
         if controls.region_sites is None:
-            return F.scaled_dot_product_attention(q, k, v)
-        return self._in_regions(q, k, v, controls)
+            return _attend(attn, q, k, v)
+        return self._in_regions(attn, q, k, v, controls)
 
-    def _in_regions(self, q: Tensor, k: Tensor, v: Tensor, controls: Controls) -> Tensor:
+    def _in_regions(
+        self, attn: Attention, q: Tensor, k: Tensor, v: Tensor, controls: Controls
+    ) -> Tensor:
         """Attend within regions: -FORBID on a logit where query and key masks differ.
 
         The penalty m_k (2 m_q - 1) - m_q is of rank two, so it rides on two more channels of
@@ -161,7 +163,7 @@ class PortProcessor:
         q, k = widen(q, extra_q), widen(k, extra_k)
         v = F.pad(v, (0, q.shape[-1] - depth))
         controls.visited.append(("region", self.site.path))
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :depth]
+        return _attend(attn, q, k, v, scale)[..., :depth]
 
     def _cross(self, attn: Attention, hidden: Tensor, text: Tensor, controls: Controls) -> Tensor:
         rows = hidden.shape[0]
@@ -174,17 +176,18 @@ class PortProcessor:
         v = self._heads(attn, _linear(attn.to_v)(text))
         mix = self._mix(controls)
         if self.site.index in controls.read_sites:
-            self._read(q, k, mix, controls)
+            # Where a model asks for it, scores that may exceed fp16 are never rounded to it.
+            wide = torch.float32 if attn.upcast_attention else q.dtype
+            wide = torch.promote_types(wide, q.dtype)
+            self._read(q.to(wide), k.to(wide), mix, controls)
         if mix is None:
-            return F.scaled_dot_product_attention(q[:rows], k[:rows], v[:rows])
+            return _attend(attn, q[:rows], k[:rows], v[:rows])
         matrix, own, source = mix
         controls.visited.append(("mix", self.site.path))
         mixed = _values(matrix[:, None], v[:rows])
         scaled = (own[:, None, :, None] * v[:rows].to(own.dtype)).to(v.dtype)
-        theirs = F.scaled_dot_product_attention(
-            q.index_select(0, source), k.index_select(0, source), mixed
-        )
-        return theirs + F.scaled_dot_product_attention(q[:rows], k[:rows], scaled)
+        theirs = _attend(attn, q.index_select(0, source), k.index_select(0, source), mixed)
+        return theirs + _attend(attn, q[:rows], k[:rows], scaled)
 
     def _mix(self, controls: Controls) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return S (rows, tokens, tokens), d (rows, tokens) and the source rows at this site."""
@@ -220,6 +223,20 @@ class PortProcessor:
         known = controls.reads.get(self.site.stride)
         controls.reads[self.site.stride] = maps if known is None else known + maps
         controls.visited.append(("read", self.site.path))
+
+
+def _attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+    """Return softmax(Q K) V, (rows, heads, cells, depth), in the dtype of the values.
+
+    Torch's kernels hold the scores in fp32 whatever they are given. The operator of an ONNX graph
+    holds them as wide as Q and K: where a model asks for more (`upcast_attention`, as SD 2.1 does,
+    whose scores exceed fp16), a graph is given more.
+    """
+    dtype = v.dtype
+    if attn.upcast_attention and torch.onnx.is_in_onnx_export():
+        wide = torch.promote_types(torch.float32, dtype)
+        q, k, v = q.to(wide), k.to(wide), v.to(wide)
+    return F.scaled_dot_product_attention(q, k, v, scale=scale).to(dtype)
 
 
 def read_gate(sites: Tensor | None) -> Tensor | None:

@@ -12,9 +12,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 from torch.func import functional_call
-from transformers import CLIPTextModel
 
 from scumble.arrays import Array, Floats, Indices
+from scumble.embeddings import Embedding
 from scumble.engine import Engine, EngineSettings, Mode, ModelInfo, Precision, StepOutput
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
@@ -33,6 +33,7 @@ from scumble_engines.torch.ported import (
     signature_of,
 )
 from scumble_engines.torch.sites import sites_of
+from scumble_engines.torch.texts import TextEncoders, load_text_encoders
 
 __all__ = ["Parts", "TorchEngine"]
 
@@ -52,7 +53,7 @@ class Parts(NamedTuple):
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
-    text_encoder: CLIPTextModel
+    texts: TextEncoders
     bus: ControlBus
 
 
@@ -67,7 +68,7 @@ class TorchEngine(Engine):
         super().__init__(settings)
         self._unet: UNet2DConditionModel | None = None
         self._vae: AutoencoderKL | None = None
-        self._text: CLIPTextModel | None = None
+        self._texts: TextEncoders | None = None
         self._bus = ControlBus()
         self._fast: FastSteps | None = None
         self._attached: tuple[int, ...] = ()
@@ -77,7 +78,7 @@ class TorchEngine(Engine):
     def parts(self) -> Parts:
         """The loaded modules, for the exporter, which traces what this engine runs."""
         unet, vae = _loaded(self._unet), _loaded(self._vae)
-        return Parts(unet, vae, _loaded(self._text), self._bus)
+        return Parts(unet, vae, _loaded(self._texts), self._bus)
 
     @property
     def device(self) -> torch.device:
@@ -104,11 +105,12 @@ class TorchEngine(Engine):
             "threads": str(torch.get_num_threads()),
         }
 
-    def encode_text(self, ids: Indices) -> Floats:
-        """Return (prompts, tokens, features) embeddings of (prompts, tokens) ids."""
+    def encode_text(self, *ids: Indices) -> Embedding:
+        """Return prompts as the UNet takes them, of (prompts, tokens) ids by each tokenizer."""
         with torch.inference_mode(), typed_memory_errors():
-            hidden = _loaded(self._text)(_tensor(ids).to(self.device))[0]
-            return _to_host(hidden)
+            given = (_tensor(each).to(self.device) for each in ids)
+            states, pooled = _loaded(self._texts).encode(*given)
+            return Embedding(_to_host(states), None if pooled is None else _to_host(pooled))
 
     def encode_image(self, pixels: Floats) -> Floats:
         """Return the scaled posterior mean of (1, 3, height, width) pixels in -1 to 1."""
@@ -166,7 +168,7 @@ class TorchEngine(Engine):
 
     def close(self) -> None:
         """Drop the modules, and what the device caches for them."""
-        self._unet = self._vae = self._text = self._fast = None
+        self._unet = self._vae = self._texts = self._fast = None
         self._bus = ControlBus()
         self.trim()
 
@@ -187,19 +189,14 @@ class TorchEngine(Engine):
                 f"{checkpoint.name!r} is a pack, which the torch engine does not run; use engine "
                 "'onnxruntime', or the diffusers folder that it was exported from."
             )
-        if checkpoint.unet.get("addition_embed_type"):
-            raise ModelError(
-                f"{checkpoint.name!r} conditions its UNet on more than text, as SDXL does, and the "
-                "torch engine cannot feed that yet; use a model of the SD 1.x or 2.x shape."
-            )
         unet = load_component(UNet2DConditionModel, checkpoint, "unet", dtype, device)
         vae = load_component(AutoencoderKL, checkpoint, "vae", wide, device)
-        text = load_component(CLIPTextModel, checkpoint, "text_encoder", wide, device)
+        texts = load_text_encoders(checkpoint, wide, device)
         if dtype in HALVES:
             unet = unet.to(memory_format=torch.channels_last)
         sites = sites_of(unet)
         attach_ports(unet, sites, self._bus)
-        self._unet, self._vae, self._text = unet, vae, text
+        self._unet, self._vae, self._texts = unet, vae, texts
         self._attached = attachments(unet, sites)
         fast = self.settings.mode
         self._fast = None if fast == "eager" else FastSteps(fast)
@@ -207,8 +204,9 @@ class TorchEngine(Engine):
             sites=sites,
             channels=int(unet.config["in_channels"]),
             factor=2 ** (len(vae.config["block_out_channels"]) - 1),
-            tokens=int(text.config.max_position_embeddings),
+            tokens=int(texts.first.config.max_position_embeddings),
             features=int(unet.config["cross_attention_dim"]),
+            pooled=texts.pooled,
         )
 
     def _step(self, ports: Mapping[str, object]) -> StepOutput:
@@ -233,7 +231,8 @@ class TorchEngine(Engine):
             # A form is made once for all reads at these strides; the gate tells them apart.
             strides = {sites.of("cross")[site].stride for site in read}
             read = list(sites.select("cross", strides=tuple(strides)))
-        return signature_of(groups_of(ports), sites, (height, width), frozenset(read))
+        groups, added = groups_of(ports), self.info.pooled is not None
+        return signature_of(groups, sites, (height, width), frozenset(read), added)
 
     def _run(
         self, module: PortedUNet, inputs: tuple[Tensor, ...]

@@ -31,7 +31,7 @@ def load_component(
         OutOfMemoryError: the weights do not fit.
     """
     # The two libraries name one argument differently.
-    chosen: dict[str, Any] = {"dtype" if part == "text_encoder" else "torch_dtype": dtype}
+    chosen: dict[str, Any] = {"dtype" if part.startswith("text_encoder") else "torch_dtype": dtype}
     try:
         with _quiet(), typed_memory_errors():
             module, report = kind.from_pretrained(

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from scumble.errors import ControlError
-from scumble.ports import CONTROL_GROUPS, INPUTS, Group, groups_of
+from scumble.ports import CONTROL_GROUPS, Group, groups_of, inputs_of
 from scumble.sites import Site, SiteTable
 from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
 
@@ -57,6 +57,7 @@ def signature_of(
     sites: SiteTable,
     latent: tuple[int, int],
     read_sites: frozenset[int],
+    added: bool = False,
 ) -> Signature:
     """Return the signature of a step with these port groups.
 
@@ -65,9 +66,10 @@ def signature_of(
         sites: of the UNet.
         latent: (height, width) of the sample.
         read_sites: cross-attention sites to read; their strides are outputs.
+        added: True for a model that has the ports `scumble.ports.ADDED`.
     """
     assert groups <= set(CONTROL_GROUPS)
-    inputs = [port.name for port in INPUTS if port.group in ("plain", *groups)]
+    inputs = [port.name for port in inputs_of(groups, added)]
     strides = sorted({sites.of("cross")[site].stride for site in read_sites})
     outputs = ["noise", *(f"read.{stride}" for stride in strides)]
     states = [f"source.{site.path}" for site in _attention(sites)]
@@ -132,6 +134,9 @@ class PortedUNet(nn.Module):
         dtype = next(self.unet.parameters()).dtype
         if "source.text" in ports:
             ports["source.text"] = ports["source.text"].to(dtype)
+        added = None
+        if "added.text" in ports:
+            added = {"text_embeds": ports["added.text"], "time_ids": ports["added.size"]}
         controls = _controls_of(ports, signature.latent, signature.read_sites)
         self._bus.controls = controls
         unet: Any = self.unet
@@ -140,6 +145,7 @@ class PortedUNet(nn.Module):
                 sample.to(dtype),
                 ports["timestep"],
                 encoder_hidden_states=text.to(dtype),
+                added_cond_kwargs=added,
                 return_dict=False,
             )[0]
         finally:

@@ -10,6 +10,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from scumble.arrays import Array, Bools, Floats, Indices
+from scumble.embeddings import Embedding
 from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
 from scumble.errors import EngineError
 from scumble.models import Checkpoint
@@ -95,12 +96,13 @@ class FakeEngine(Engine):
             "precision": self.settings.precision,
         }
 
-    def encode_text(self, ids: Indices) -> Floats:
+    def encode_text(self, *ids: Indices) -> Embedding:
         """Return (prompts, tokens, features): waves by id and by place, the same for all time."""
+        (given,) = ids
         rates = np.linspace(0.3, 2.9, FEATURES)
-        places = np.arange(ids.shape[1], dtype=np.float64)[None, :, None]
-        waves = np.sin(ids[..., None] * rates + 1) + 0.5 * np.cos(places * rates)
-        return waves.astype(self.dtype)
+        places = np.arange(given.shape[1], dtype=np.float64)[None, :, None]
+        waves = np.sin(given[..., None] * rates + 1) + 0.5 * np.cos(places * rates)
+        return Embedding(waves.astype(self.dtype))
 
     def encode_image(self, pixels: Floats) -> Floats:
         """Return (1, 4, h, w): the mean colour of each 8x8 block, and its brightness."""

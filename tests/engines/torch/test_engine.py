@@ -368,7 +368,7 @@ def test_text_and_pictures_are_encoded_as_the_model_does(
     with torch.no_grad():
         text = encoder(torch.from_numpy(ids))[0].numpy()
         mean = vae.encode(torch.from_numpy(pixels)).latent_dist.mean.numpy()
-    assert np.allclose(engine.encode_text(ids), text, atol=1e-6)
+    assert np.allclose(engine.encode_text(ids).states, text, atol=1e-6)
     latent = engine.encode_image(pixels)
     assert latent.shape == (1, 4, 8, 12)
     assert np.allclose(latent, mean * 0.18215, atol=1e-6)
@@ -380,10 +380,10 @@ def test_text_and_pictures_are_encoded_as_the_model_does(
 def test_pictures_and_text_keep_fp32_where_the_unet_is_half(engines: Engines):
     rough, fine = engines("bf16"), engines("fp32")
     ids = np.full((1, 40), 5)
-    assert np.array_equal(rough.encode_text(ids), fine.encode_text(ids))
+    assert np.array_equal(rough.encode_text(ids).states, fine.encode_text(ids).states)
     assert cast("nn.Module", rough._vae).dtype == torch.float32
     assert cast("nn.Module", rough._unet).dtype == torch.bfloat16
-    assert engines("fp64").encode_text(ids).dtype == np.float64
+    assert engines("fp64").encode_text(ids).states.dtype == np.float64
 
 
 def test_what_ran_is_told(engines: Engines):

@@ -123,7 +123,8 @@ def test_every_call_is_typed(engine: TorchEngine, call: str, monkeypatch: pytest
         "decode": ("vae", np.zeros((1, 4, 8, 8), np.float32)),
     }
     part, value = given[call]
-    module = getattr(engine.parts, part)
+    parts = engine.parts
+    module = {"text_encoder": parts.texts.first, "vae": parts.vae}[part]
     method = {"encode_text": "forward", "encode_image": "encode", "decode": "decode"}[call]
     with monkeypatch.context() as patch:
         patch.setattr(module, method, full)
