@@ -117,6 +117,7 @@ class Pipeline:
         """
         session = self.session
         session.rows.clear()
+        session.recovery.begin()
         with self.watch.stage("text"):
             run = self._view()
             for text in (*self.prompts, self.request.negative):
@@ -144,6 +145,7 @@ class Pipeline:
         with self.watch.stage("decode"):
             pixels = {p: self._decode(done, p) for p in sorted(self.wanted)}
         maps = RunMaps(session, run, job, plans, done.levels)
+        self.notes.extend(session.recovery.notes)
         known = self._remembered(key)
         return Finished(pixels, done.latents, maps, dict(session.rows), trajectory, known)
 
@@ -193,7 +195,9 @@ class Pipeline:
         if self.picture is not None:
             with self.watch.stage("encode"):
                 pixels = to_model(self.picture.pixels).astype(session.engine.dtype)
-                image = frozen(session.engine.encode_image(pixels)[0].astype(session.engine.dtype))
+                image = frozen(
+                    session.recovery.encode_image(pixels)[0].astype(session.engine.dtype)
+                )
         mask: Array | None = None
         if self.mask is not None:
             mask = frozen(mask_to_latent(self.mask.pixels, latent).astype(np.float32))
@@ -283,4 +287,4 @@ class Pipeline:
 
     def _decode(self, done: Sampled, picture: int) -> Array:
         latent = done.latents[picture][None]
-        return from_model(self.session.engine.decode(latent))
+        return from_model(self.session.recovery.decode(latent))

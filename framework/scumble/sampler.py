@@ -80,8 +80,7 @@ def sample(
             ports = step_ports(session, run, step, latents)
             if step.replay:
                 ports |= _replayed(session, run, source, step.index)
-            output = session.step(ports, step.variant)
-            require_finite(output.noise, f"the noise predicted at step {step.index}")
+            output = session.step(ports, step.variant, f"step {step.index}")
             if step.record:
                 session.sources.record(source, step.index, output.recorded)
             for picture, (unconditional, conditional) in step.noise.items():

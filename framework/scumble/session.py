@@ -14,6 +14,7 @@ from scumble.embeddings import Embedding, text_ports
 from scumble.engine import Engine, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
 from scumble.ports import Group
+from scumble.recovery import Recovery
 from scumble.source_memory import SourceMemory
 from scumble.words import Tokenizer
 
@@ -55,6 +56,7 @@ class Session:
             "" if folder is None else f"{self.fingerprint} {sorted(engine.provenance.items())}"
         )
         self.sources = SourceMemory(engine, budget, folder, identity)
+        self.recovery = Recovery(engine, self.sources.release)
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +85,7 @@ class Session:
         """Return the embedding of one prompt, (tokens, features); the latest ones are kept."""
         if text not in self._texts:
             ids = (tokenizer.encode(text).ids[None] for tokenizer in self.tokenizers)
-            states, pooled = self.engine.encode_text(*ids).of(0)
+            states, pooled = self.recovery.encode_text(*ids).of(0)
             # Zeros are what the UNet was told in training where no text was given.
             share = self.engine.dtype(bool(text) or not self.checkpoint.zeroes_empty)
             self._texts[text] = Embedding(
@@ -106,12 +108,22 @@ class Session:
         size = (height * self.info.factor, width * self.info.factor)
         return text_ports([self.embed(text) for text in texts], size)
 
-    def step(self, ports: Mapping[str, object], variant: str) -> StepOutput:
-        """Run one UNet step in the host's dtype and count its rows."""
+    def step(self, ports: Mapping[str, object], variant: str, where: str = "") -> StepOutput:
+        """Run one UNet step in the host's dtype and count its rows.
+
+        Args:
+            ports: of any number of rows.
+            variant: under which the rows are counted.
+            where: for messages, e.g. `step 12`; empty is the variant.
+
+        Raises:
+            NumericalError: NaN or Inf in what the engine gave, at a higher precision too.
+            OutOfMemoryError: also when run in parts.
+        """
         dtype = self.engine.dtype
         prepared = {name: _for_engine(value, dtype) for name, value in ports.items()}
-        output = self.engine.step(prepared)
-        self.rows[variant] += output.noise.shape[0]
+        output = self.recovery.step(prepared, where or variant)
+        self.rows[variant] += self.recovery.rows
         return output
 
     def predict(self, latent: Floats, timestep: int, text: str) -> Floats:
@@ -121,7 +133,7 @@ class Session:
             "timestep": np.array([timestep], dtype=np.int64),
             **self.text_ports([text], latent.shape[-2:]),
         }
-        return self.step(ports, "plain").noise[0]
+        return self.step(ports, "plain", f"timestep {timestep}").noise[0]
 
 
 def _for_engine(value: object, dtype: type[np.floating]) -> object:

@@ -151,6 +151,11 @@ class SourceMemory:
         entry.size += size
         self._entries.move_to_end(key)
 
+    def release(self) -> None:
+        """Forget what the run at hand does not use, for memory is short."""
+        for key in [key for key in self._entries if key not in self._held]:
+            del self._entries[key]
+
     def clear(self) -> None:
         """Forget everything in memory; what is on disk stays."""
         self._entries.clear()

@@ -8,7 +8,7 @@ import pytest
 
 from scumble.editor import Editor
 from scumble.engine import EngineSettings
-from scumble.errors import EngineError, OptionError
+from scumble.errors import EngineError, OptionError, OutOfMemoryError
 from scumble.hookspecs import Trajectory, hookimpl
 from scumble.plans import Branch, Plan, Read, Region, Route
 from scumble.plugins import NoOptions, Plugin
@@ -280,3 +280,46 @@ def test_memory_of_one_engine(tmp_path: Path):
     np.testing.assert_array_equal(np.asarray(memory.recall("b", 0)["source.x"]), np.ones(5))
     with pytest.raises(KeyError, match="step 0"):
         memory.recall("a", 0)
+
+
+class Tight(Loud):
+    """Runs out of memory once, at a step of the edit at hand."""
+
+    left = 0
+
+    def _step(self, ports: Any) -> Any:
+        Tight.left -= 1
+        if Tight.left == 0:
+            raise OutOfMemoryError("no memory")
+        return super()._step(ports)
+
+
+def test_short_memory_forgets_other_pictures_and_not_this_one(tmp_path: Path):
+    editor = loaded(tmp_path, kind=Tight)
+    for seed in (1, 0):
+        edit(editor, picture(seed))
+    Tight.left = 2
+    run = edit(editor, picture(0))
+    assert run.row_count == 2 * STEPS
+    assert any("memory ran out" in note for note in run.notes)
+    assert edit(editor, picture(0)).notes == ()
+    assert "inversion" in edit(editor, picture(1)).rows
+
+
+def test_more_targets_than_an_engine_takes_at_once(tmp_path: Path):
+    class Narrow(Loud):
+        @property
+        def most_rows(self) -> int:
+            return 4
+
+        def _step(self, ports: Any) -> Any:
+            assert len(ports["sample"]) <= 4
+            return super()._step(ports)
+
+    targets = [f"a {colour} cat on a sofa" for colour in ("blue", "green", "yellow", "pink")]
+    runs = [edit(loaded(tmp_path / k.__name__, kind=k), target=targets) for k in (Loud, Narrow)]
+    for shown in range(1, 5):
+        np.testing.assert_allclose(
+            runs[0].latents[shown], runs[1].latents[shown], rtol=0, atol=1e-9
+        )
+    assert runs[1].row_count > runs[0].row_count

@@ -9,12 +9,14 @@ import onnxruntime
 
 from scumble.arrays import Array
 from scumble.engine import EngineSettings
-from scumble.errors import EngineError
+from scumble.errors import EngineError, OutOfMemoryError
 from scumble.pack_engine import PackEngine
 from scumble.packs import Manifest
 
 __all__ = ["OnnxRuntimeEngine"]
 
+NO_MEMORY = ("Failed to allocate memory", "CUDA out of memory", "CUDA failure 2", "bad allocation")
+"""How ONNX Runtime's arena, CUDA and the C++ library say that memory ran out."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -97,7 +99,7 @@ class OnnxRuntimeEngine(PackEngine):
             outputs: dict[str, Any] = dict(zip(names, binding.get_outputs(), strict=True))
         # onnxruntime raises classes of its own, which have no common base but this.
         except Exception as error:
-            raise EngineError(f"onnxruntime could not run {file}: {error}") from error
+            raise _told(error, f"onnxruntime could not run {file}") from error
         return {n: o if n.startswith("source.") else o.numpy() for n, o in outputs.items()}
 
     def _session(self, file: str) -> onnxruntime.InferenceSession:
@@ -114,7 +116,7 @@ class OnnxRuntimeEngine(PackEngine):
             )
         # As above; a runtime that is older than the graphs' opset ends here.
         except Exception as error:
-            raise EngineError(f"onnxruntime cannot load {file}: {error}") from error
+            raise _told(error, f"onnxruntime cannot load {file}") from error
         session.disable_fallback()
         # ONNX Runtime falls back to the CPU by itself and only prints that it did.
         if session.get_providers()[0] != provider:
@@ -123,3 +125,11 @@ class OnnxRuntimeEngine(PackEngine):
                 "asked for; check the installation, or use device 'cpu'."
             )
         return session
+
+
+def _told(error: Exception, what: str) -> EngineError:
+    """Return what the runtime raised as one of ours; it tells lack of memory by its text alone."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(sign in text for sign in NO_MEMORY):
+        return OutOfMemoryError(f"{what}: {text}")
+    return EngineError(f"{what}: {text}")
