@@ -1,5 +1,6 @@
 """A step in parts is the whole step, on an engine that shares nothing with the real ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -201,3 +202,16 @@ def test_nothing_given_is_changed():
     before = {name: value.copy() for name, value in ports.items()}
     split_rows(ports, 2)
     assert all(np.array_equal(ports[name], before[name]) for name in ports)
+
+
+def test_what_a_row_is_told_beside_its_text_goes_with_it():
+    sizes = replace(SIZES, pooled=5)
+    ports = plain(5)
+    ports["added.text"] = np.arange(25.0).reshape(5, 5)
+    ports["added.size"] = np.arange(30.0).reshape(5, 6)
+    parts = split_rows(ports, 2)
+    assert len(parts) == 3
+    for part in parts:
+        assert check_inputs(part.ports, sizes) == len(part.rows)
+        for name in ("added.text", "added.size"):
+            assert np.array_equal(np.asarray(part.ports[name]), ports[name][list(part.rows)])

@@ -143,10 +143,11 @@ def test_the_added_ports_are_demanded_and_matter(session: Session, name: str):
 def test_a_picture_is_that_of_diffusers(
     folder: Path, pipeline: Any, guidance: float, negative: str
 ):
-    settings: dict[str, Any] = {"steps": 6, "guidance": guidance, "negative": negative}
+    # Wider than high, so that the sizes which the UNet is told cannot be swapped.
+    settings: dict[str, Any] = {"steps": 6, "guidance": guidance, "size": (32, 48)}
     with Editor.load(folder, engine="torch", device="cpu", threads=1) as editor:
-        found = editor.generate(PROMPT, seed=3, **settings).latents[0]
-    start = np.random.default_rng(3).standard_normal((1, 4, 16, 16)).astype(np.float32)
+        found = editor.generate(PROMPT, seed=3, negative=negative, **settings).latents[0]
+    start = np.random.default_rng(3).standard_normal((1, 4, 16, 24)).astype(np.float32)
     wanted = (
         pipeline(
             PROMPT,
@@ -155,7 +156,7 @@ def test_a_picture_is_that_of_diffusers(
             guidance_scale=guidance,
             latents=torch.from_numpy(start),
             height=32,
-            width=32,
+            width=48,
             output_type="latent",
         )
         .images[0]
