@@ -177,8 +177,7 @@ class PortProcessor:
         mix = self._mix(controls)
         if self.site.index in controls.read_sites:
             # Where a model asks for it, scores that may exceed fp16 are never rounded to it.
-            wide = torch.float32 if attn.upcast_attention else q.dtype
-            wide = torch.promote_types(wide, q.dtype)
+            wide = _at_least_fp32(q.dtype) if attn.upcast_attention else q.dtype
             self._read(q.to(wide), k.to(wide), mix, controls)
         if mix is None:
             return _attend(attn, q[:rows], k[:rows], v[:rows])
@@ -234,7 +233,7 @@ def _attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | Non
     """
     dtype = v.dtype
     if attn.upcast_attention and torch.onnx.is_in_onnx_export():
-        wide = torch.promote_types(torch.float32, dtype)
+        wide = _at_least_fp32(dtype)
         q, k, v = q.to(wide), k.to(wide), v.to(wide)
     return F.scaled_dot_product_attention(q, k, v, scale=scale).to(dtype)
 
@@ -248,6 +247,11 @@ def _linear(module: nn.Module | None) -> nn.Module:
     """Return a projection that every site of these UNets has."""
     assert module is not None
     return module
+
+
+def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """Return fp64 for fp64, else fp32; `torch.promote_types` would be traced, as an operator."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _values(matrix: Tensor, values: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 
 from scumble.engine import Mode
 from scumble.errors import ControlError, EngineError
@@ -110,6 +111,8 @@ class FastSteps:
         try:
             run = self._make(module, inputs)
             found = run(*given)
+        except ControlError:
+            raise
         # Compilers raise classes of their own, with no common base but this.
         except Exception as error:
             if is_out_of_memory(error):
@@ -146,8 +149,11 @@ def compiled_step(module: PortedUNet, inputs: tuple[Tensor, ...]) -> Function:
         # A trace cannot hold tensors of inference mode; what it gives runs in that mode.
         with torch.inference_mode(False), torch.no_grad():
             examples = tuple(tensor.clone() for tensor in inputs)
-            graph = torch.export.export(module, examples, strict=False).module()
-        compiled: Function = torch.compile(graph, dynamic=False, fullgraph=True, backend=BACKEND)
+            program = torch.export.export(module, examples, strict=False)
+        _require_used(program, module)
+        compiled: Function = torch.compile(
+            program.module(), dynamic=False, fullgraph=True, backend=BACKEND
+        )
         compiled(*inputs)
     return compiled
 
@@ -184,6 +190,24 @@ class CapturedStep:
             mine.copy_(given)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def _require_used(program: torch.export.ExportedProgram, module: PortedUNet) -> None:
+    """Raise ControlError if an input does not reach an output: it was ignored, or is a constant."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    reached: set[Node] = set()
+    waiting = [node for node in program.graph.nodes if node.op == "output"]
+    while waiting:
+        reached.update(waiting)
+        waiting = list({n for node in waiting for n in node.all_input_nodes} - reached)
+    names = zip(module.signature.inputs, program.graph_signature.user_inputs, strict=True)
+    # A read of no site has nothing to give.
+    exempt = () if module.signature.read_sites else ("read.weights", "read.sites")
+    for port, name in names:
+        if nodes[str(name)] not in reached and port not in exempt:
+            raise ControlError(
+                f"port {port!r} has no effect on the compiled step; use mode 'eager'."
+            )
 
 
 def _in_force(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

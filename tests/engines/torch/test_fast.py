@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -447,6 +447,48 @@ def test_a_form_that_ignores_a_port_is_refused(engine: TorchEngine, plain: Torch
     engine.step(ports)
     with pytest.raises(ControlError, match="so that a control may have no effect"):
         engine.step(ports)
+
+
+@pytest.mark.parametrize(("kind", "group"), [("self", "route"), ("text", "mix")])
+def test_a_form_that_ignores_the_replayed_source_is_refused(
+    engine: TorchEngine, plain: TorchEngine, kind: Literal["self", "text"], group: Group
+):
+    """Which nothing addresses where the controls are neutral."""
+    name = "source.text" if kind == "text" else f"source.{plain.info.sites.of(kind)[1].path}"
+    engine._fast = FastSteps("compile", deaf_to(name))
+    controls = neutral(group, plain.info.sizes(LATENT), 3, replayed=True)
+    halves = {n: v.astype(np.float32) if v.dtype.kind == "f" else v for n, v in controls.items()}
+    ports = {**step_ports(plain, ("replay",)), **halves}
+    engine.step(ports)
+    with pytest.raises(ControlError, match="so that a control may have no effect"):
+        engine.step(ports)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["mix.own", "record.row", "read.sites", "attn2", "nothing"])
+def test_a_port_that_was_traced_as_a_constant_is_named(plain: TorchEngine, name: str):
+    """However small its effect would be: here one site's state, at half the rounding of bf16."""
+    groups: tuple[Group, ...] = ("mix", "read", "record", "replay")
+    ports = step_ports(plain, groups)
+    signature = plain._signature(ports)
+    inputs = plain._tensors(ports, signature.inputs)
+    (place, *_) = [i for i, n in enumerate(signature.inputs) if n.endswith(name)] or [None]
+
+    class Deaf(fast.PortedUNet):
+        def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+            if place is None:
+                return super().forward(*given)
+            return super().forward(*given[:place], inputs[place], *given[place + 1 :])
+
+    module = Deaf(plain.parts.unet, plain.parts.bus, signature)
+    with torch.inference_mode(False), torch.no_grad():
+        examples = tuple(tensor.clone() for tensor in inputs)
+        program = torch.export.export(module, examples, strict=False)
+    if place is None:
+        fast._require_used(program, module)
+    else:
+        with pytest.raises(ControlError, match=re.escape(f"port '{signature.inputs[place]}' has")):
+            fast._require_used(program, module)
 
 
 def test_memory_that_is_short_stays_so(engine: TorchEngine, plain: TorchEngine):
