@@ -13,7 +13,7 @@ import pytest
 
 from scumble import errors
 from scumble.hookspecs import Hooks
-from scumble.ports import INPUTS
+from scumble.ports import ADDED, INPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
@@ -81,15 +81,15 @@ def test_every_port_line_is_on_the_page():
     page = read("ports.md")
     source = (ROOT / "framework/scumble/ports.py").read_text()
     names = re.findall(r'^    Port\("([\w.]+)"', source, re.MULTILINE)
-    assert names == [port.name for port in INPUTS]
-    for port in INPUTS:
+    assert names == [port.name for port in (*INPUTS, *ADDED)]
+    for port in (*INPUTS, *ADDED):
         start = f"| `{port.name}` | ({', '.join(port.axes)}) | {port.dtype} | {port.group} |"
         assert start in page, f"ports.md has no line for {port.name}"
 
 
 def test_every_axis_is_explained():
     explained = {axis for group in GENERATOR.AXES for axis in group.split(", ")}
-    used = {axis for port in INPUTS for axis in port.axes if not axis.isdigit()}
+    used = {axis for port in (*INPUTS, *ADDED) for axis in port.axes if not axis.isdigit()}
     assert used == explained
 
 
