@@ -176,9 +176,7 @@ class PortProcessor:
         v = self._heads(attn, _linear(attn.to_v)(text))
         mix = self._mix(controls)
         if self.site.index in controls.read_sites:
-            # Where a model asks for it, scores that may exceed fp16 are never rounded to it.
-            wide = _at_least_fp32(q.dtype) if attn.upcast_attention else q.dtype
-            self._read(q.to(wide), k.to(wide), mix, controls)
+            self._read(q, k, mix, controls)
         if mix is None:
             return _attend(attn, q[:rows], k[:rows], v[:rows])
         matrix, own, source = mix
@@ -262,9 +260,13 @@ def _values(matrix: Tensor, values: Tensor) -> Tensor:
 def _look(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
     """Return A.w averaged over heads, (rows, cells, words), for weights (rows, tokens, words).
 
+    In the weights' precision, which is fp32 at least: a score rounded to half is a probability a
+    few percent off, and some models' scores exceed fp16.
+
     Written out and not fused: where words separate, maps are small, and this costs less than an
     attention whose values are the weights. TensorRT could not take that at all: its attention wants
     values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key.
     """
+    q, k = q.to(weights.dtype), k.to(weights.dtype)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.softmax(-1, dtype=weights.dtype).mean(1) @ weights
+    return scores.softmax(-1).mean(1) @ weights
