@@ -49,6 +49,7 @@ class Recovery:
         self._limit: int | None = None
         self._freed = False
         self._widened: list[str] = []
+        self._higher: str = ""
 
     def begin(self) -> None:
         """Start a run: what the last one met does not bind it."""
@@ -64,8 +65,8 @@ class Recovery:
             precision = self._engine.settings.precision
             more = f" and {len(self._widened) - 1} more" if len(self._widened) > 1 else ""
             found.append(
-                f"{precision} gave NaN or Inf at {self._widened[0]}{more}; repeated in a higher "
-                f"precision, which takes longer: choose fp32 if it happens often."
+                f"{precision} gave NaN or Inf at {self._widened[0]}{more}; repeated in "
+                f"{self._higher}, which takes longer: choose fp32 if it happens often."
             )
         if self._freed:
             found.append(FREED)
@@ -119,18 +120,34 @@ class Recovery:
         for name, value in ports.items():
             if isinstance(value, np.ndarray) and cast("Array", value).dtype.kind == "f":
                 self._require_finite(cast("Floats", value), f"port {name!r} at {where}")
-        wider = self._engine.widened()
-        if wider is None:
+        if self._engine.widened() is None:
             raise NumericalError(f"{broken} at {where}; {self._advice()}.")
-        with wider as precision:
-            output = self._in_memory(ports, where)
-        still = self._broken(output)
+        wide = self._wide(ports, where)
+        if wide is None:
+            self._free()
+            wide = self._wide(ports, where)
+        if wide is None:
+            raise NumericalError(
+                f"{broken} at {where}, and memory is too short to repeat it in a higher "
+                f"precision; use a smaller size, or {self._advice()}."
+            )
+        still = self._broken(wide)
         if still is not None:
             raise NumericalError(
-                f"{still} at {where}, when repeated in {precision} too; {DAMAGED}."
+                f"{still} at {where}, when repeated in {self._higher} too; {DAMAGED}."
             )
         self._widened.append(where)
-        return output
+        return wide
+
+    def _wide(self, ports: Mapping[str, object], where: str) -> StepOutput | None:
+        """Return a step's output in the engine's higher precision, or None if memory ran out."""
+        wider = self._engine.widened()
+        assert wider is not None
+        try:
+            with wider as self._higher:
+                return self._in_memory(ports, where)
+        except OutOfMemoryError:
+            return None
 
     def _in_memory(self, ports: Mapping[str, object], where: str) -> StepOutput:
         """Run a step in as few parts as memory allows."""

@@ -38,6 +38,7 @@ class Faulty(FakeEngine):
         self.sizes: list[int] = []
         self.most: int | None = None
         self.has_wider = False
+        self.for_weights = 0
         self.wide = False
 
     @property
@@ -46,7 +47,7 @@ class Faulty(FakeEngine):
 
     def need(self, amount: int) -> None:
         """Take memory for a call: a row takes 1, a picture or a text too."""
-        if amount + self.cached > self.memory:
+        if amount + self.cached + self.wide * self.for_weights > self.memory:
             raise OutOfMemoryError(f"no memory for {amount}.")
 
     def trim(self) -> None:
@@ -57,9 +58,12 @@ class Faulty(FakeEngine):
 
     @contextmanager
     def _widened(self) -> Iterator[Precision]:
+        self.need(self.for_weights)
         self.wide = True
-        yield "fp32"
-        self.wide = False
+        try:
+            yield "fp32"
+        finally:
+            self.wide = False
 
     def encode_text(self, *ids: Indices) -> Embedding:
         self.need(1)
@@ -166,7 +170,7 @@ def test_it_is_repeated_once_where_there_is_a_higher_precision(engine: Faulty, w
     assert recovery.rows == 8
     assert not engine.wide
     (note,) = recovery.notes
-    assert note.startswith("bf16 gave NaN or Inf at step 12;")
+    assert note.startswith("bf16 gave NaN or Inf at step 12; repeated in fp32, ")
 
 
 def test_repeats_are_told_in_one_note(engine: Faulty):
@@ -194,9 +198,32 @@ def test_nan_in_the_higher_precision_too_ends_the_run(engine: Faulty):
     recovery = Recovery(engine)
     with pytest.raises(NumericalError, match="when repeated in fp32 too") as error:
         recovery.step(step_ports(), "step 3")
-    assert "fp32;" not in one_sentence(error)
+    assert "precision fp32" not in one_sentence(error)
     assert calls == [False, True]
     assert recovery.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("memory", "cached", "weights", "enough"),
+    [(6, 2, 3, True), (8, 4, 5, True), (8, 0, 8, False), (3, 0, 4, False)],
+)
+def test_the_repeat_gets_what_memory_there_is(
+    engine: Faulty, memory: int, cached: int, weights: int, enough: bool
+):
+    """In the higher precision the weights take room beside the four rows."""
+    wanted = engine.step(step_ports())
+    engine.after, engine.has_wider = BROKEN["noise"][0], True
+    engine.memory, engine.cached, engine.for_weights = memory, cached, weights
+    recovery = Recovery(engine)
+    if enough:
+        found = recovery.step(step_ports(), "step 1")
+        assert np.abs(found.noise - wanted.noise).max() < 1e-6
+        assert engine.cached == 0
+    else:
+        with pytest.raises(NumericalError, match="at step 1, and memory is too short") as error:
+            recovery.step(step_ports(), "step 1")
+        one_sentence(error)
+    assert not engine.wide
 
 
 @pytest.mark.parametrize("name", ["sample", "text", "mix.own"])
