@@ -238,6 +238,7 @@ def _finish(
         sites=tuple(SiteEntry(**{f: getattr(site, f) for f in fields}) for site in info.sites),
         variants=variants,
         components=cast("Any", components),
+        source=checkpoint.fingerprint(),
         remarks=remarks,
         versions={name: importlib.metadata.version(name) for name in MADE_WITH},
         files=files,

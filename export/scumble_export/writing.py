@@ -12,6 +12,7 @@ from scumble.arrays import Array
 from scumble.errors import ModelError
 from scumble_export.graph import Declaration
 from scumble_export.linter import RUNTIMES, lint
+from scumble_export.slimming import drop_shapes, number_values
 from scumble_export.tracing import GraphRun, forget_origin, require_declared, traced
 from scumble_export.weights import WeightFile
 
@@ -75,11 +76,13 @@ class GraphWriter:
         if declaration is not None:
             require_declared(model, declaration)
         forget_origin(model)
+        number_values(model)
         found = [finding for runtime in RUNTIMES for finding in lint(model, runtime)]
         fatal = next((str(one) for one in found if one.runtime == "onnxruntime"), None)
         if fatal is not None:
             raise ModelError(f"{file} cannot be run: {fatal}")
         if found:
             self.remarks[file] = tuple(map(str, found))
+        drop_shapes(model)
         onnx.save_model(model, self._folder / file)
         return GraphRun(self._folder / file)

@@ -85,9 +85,17 @@ class Checkpoint:
         """Return the form of this model that an engine runs, or itself where it has no other.
 
         Raises:
-            ModelError: that form is there and cannot be used.
+            ModelError: that form is there and cannot be used, or was made of other weights.
         """
-        return (self.pack or self) if form == "pack" else self
+        pack = self.pack if form == "pack" else None
+        if pack is None or pack.manifest is None:
+            return self
+        if pack is not self and pack.manifest.source != self.fingerprint():
+            raise ModelError(
+                f"the pack in '{self.folder / PACK}' was made of other weights than those beside "
+                "it; remove it, and export the model anew."
+            )
+        return pack
 
     def fingerprint(self) -> str:
         """Return the sha256 over every file that a run depends on, name by name."""

@@ -81,6 +81,7 @@ class Manifest(Options):
         variants: name -> UNet graph, fewest ports first.
         components: text_encoder, vae_encoder, vae_decoder -> graph.
         remarks: graph -> what some runtimes are known to refuse in it, one sentence each.
+        source: fingerprint of the checkpoint that it was made of.
         versions: package -> version that made the pack.
         files: name -> sha256 of every file but the manifest.
     """
@@ -103,6 +104,7 @@ class Manifest(Options):
     variants: dict[str, Variant]
     components: dict[Component, str]
     remarks: dict[str, tuple[str, ...]] = Field(default_factory=dict[str, tuple[str, ...]])
+    source: str = ""
     versions: dict[str, str]
     files: dict[str, str]
 

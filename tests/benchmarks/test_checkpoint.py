@@ -10,6 +10,7 @@ from scumble import Editor
 from scumble.images import from_model, to_model
 from scumble_bench.demo import psnr
 from scumble_bench.rooms import CHECKPOINT, world
+from scumble_bench.rooms.pack import LIMIT
 
 pytestmark = pytest.mark.thorough
 
@@ -24,8 +25,9 @@ def editor() -> Iterator[Editor]:
 
 
 def test_it_is_small_enough_to_ship():
+    """With its pack."""
     size = sum(path.stat().st_size for path in CHECKPOINT.rglob("*") if path.is_file())
-    assert 5e6 < size < 26e6
+    assert 5e6 < size < LIMIT
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -33,7 +33,7 @@ def weight_bytes(folder: Path) -> int:
     )
 
 
-def test_a_pack_says_what_it_is(pack: Path):
+def test_a_pack_says_what_it_is(pack: Path, small: Path):
     manifest = read_manifest(pack)
     assert set(manifest.variants) == set(VARIANTS)
     for name, variant in manifest.variants.items():
@@ -43,6 +43,7 @@ def test_a_pack_says_what_it_is(pack: Path):
     assert (manifest.latent, manifest.native, manifest.factor) == ((16, 16), (16, 16), 2)
     assert (manifest.rows, manifest.words, manifest.read_strides) == ((1, 8), 2, (1,))
     assert manifest.versions["torch"]
+    assert manifest.source == find_checkpoint(small).fingerprint()
     check_files(pack, manifest)
     held = {p.relative_to(pack).as_posix() for p in pack.rglob("*") if p.is_file()}
     assert held == {"manifest.json", *manifest.files}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from scumble.models import Checkpoint
 from scumble.packs import MANIFEST
 from scumble.session import Session
 from scumble.testing import fake_checkpoint, fake_session
@@ -29,10 +30,10 @@ def session(tmp_path: Path) -> Session:
 
 
 @pytest.fixture
-def fake_pack() -> Callable[[Path], Path]:
-    """Write a folder that looks like a pack; its graphs are text."""
+def fake_pack() -> Callable[..., Path]:
+    """Write a folder that looks like a pack, of a checkpoint if one is given; graphs are text."""
 
-    def write(folder: Path) -> Path:
+    def write(folder: Path, source: Checkpoint | None = None) -> Path:
         fake_checkpoint(folder)
         for part in ("unet", "vae", "text_encoder"):
             shutil.rmtree(folder / part)
@@ -60,6 +61,7 @@ def fake_pack() -> Callable[[Path], Path]:
                 "plain": {"file": "unet.plain.onnx", "groups": [], "parity": 1e-6},
             },
             "components": {name: f"{name}.onnx" for name in COMPONENTS},
+            "source": "" if source is None else source.fingerprint(),
             "versions": {"scumble": "0"},
             "files": {
                 path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

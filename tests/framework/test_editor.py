@@ -12,6 +12,7 @@ from scumble import editor as module
 from scumble.editor import Editor
 from scumble.errors import EngineError, ImageError, ModelError, OptionError, PromptError
 from scumble.hookspecs import StepView, hookimpl
+from scumble.models import find_checkpoint
 from scumble.plugins import Plugin
 from scumble.sampler import Progress
 from scumble.testing import FakeEngine, fake_checkpoint
@@ -56,7 +57,7 @@ class TestLoad:
     def test_an_engine_gets_the_form_that_it_runs(
         self, folder: Path, fake_pack: Any, fake_engine: None, monkeypatch: pytest.MonkeyPatch
     ):
-        fake_pack(folder / "pack")
+        fake_pack(folder / "pack", find_checkpoint(folder))
         for form, wanted in (("checkpoint", folder), ("pack", folder / "pack")):
             monkeypatch.setattr(FakeEngine, "runs", form)
             with Editor.load(folder, engine="fake") as editor:

@@ -39,7 +39,7 @@ class TestForms:
     """One name, two forms: a folder, and the pack that lies in it."""
 
     def test_the_pack_in_a_folder(self, folder: Path, fake_pack: Any):
-        fake_pack(folder / PACK)
+        fake_pack(folder / PACK, find_checkpoint(folder))
         found = find_checkpoint(folder)
         assert found.manifest is None
         assert found.in_form("checkpoint") is found
@@ -69,6 +69,17 @@ class TestForms:
         assert found.in_form("checkpoint") is found
         with pytest.raises(ModelError, match="cannot be used"):
             found.in_form("pack")
+
+    @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+    def test_a_pack_of_other_weights_is_refused(self, folder: Path, fake_pack: Any, part: str):
+        fake_pack(folder / PACK, find_checkpoint(folder))
+        (folder / part / "more").write_text("changed since")
+        found = find_checkpoint(folder)
+        assert found.in_form("checkpoint") is found
+        with pytest.raises(ModelError, match=r"pack' was made of other weights.*export.* anew\.$"):
+            found.in_form("pack")
+        # By itself it is what it is.
+        assert find_checkpoint(folder / PACK).in_form("pack").manifest is not None
 
     def test_the_pack_is_no_part_of_the_checkpoint(self, folder: Path, fake_pack: Any):
         before = find_checkpoint(folder).fingerprint()
@@ -142,7 +153,7 @@ class TestRegistered:
         self, install: Install, folder: Path, fake_pack: Any
     ):
         """Its pack too, as the engines ask for it."""
-        fake_pack(folder / PACK)
+        fake_pack(folder / PACK, find_checkpoint(folder))
         source = {"my_model": f"FOLDER = {str(folder)!r}\nIN = {str(folder / PACK)!r}"}
         names = {"mine": "my_model:FOLDER", "within": "my_model:IN"}
         install("my-model", {"scumble.models": names}, source)

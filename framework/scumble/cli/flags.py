@@ -169,7 +169,7 @@ class Loading:
         str | None,
         typer.Option(
             metavar="eager|compile|graph",
-            help="As the UNet is, or in a form made for its shapes: torch only.",
+            help="As the UNet is, or in a form made for its shapes: torch, and tensorrt for graph.",
             show_default=_default("mode"),
             rich_help_panel=MODEL,
         ),
