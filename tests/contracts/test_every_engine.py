@@ -2,7 +2,8 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from scumble.errors import EngineError, PortError, UnsupportedError
 from scumble.models import find_checkpoint
 from scumble.plugins import load_entry
 from scumble.ports import CONTROL_GROUPS, Group, neutral
+from scumble.runs import Run
 from scumble.sensitivity import require_effect
 from scumble.session import Session
 
 pytestmark = pytest.mark.thorough
 
-RUNS = {"torch": "small", "onnxruntime": "pack", "openvino": "pack"}
+RUNS = {"torch": "small", "onnxruntime": "pack", "openvino": "pack", "tensorrt": "pack"}
 """Engine -> the fixture with the model that it runs."""
-MOST = {"onnxruntime": 8, "openvino": 8}
+GPU = frozenset({"tensorrt"})
+"""Engines that run on a GPU alone; where there is none, their own error is all that is tested."""
+MOST = {"onnxruntime": 8, "openvino": 8, "tensorrt": 8}
 """Engine -> rows that it takes at once, where there is a limit."""
 VARIANTS: dict[str, tuple[Group, ...]] = {
     "plain": (),
@@ -31,7 +35,9 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "masked": ("route", "mix", "read", "region"),
     "featured": ("route", "feature"),
 }
-ENGINES = pytest.mark.parametrize("name", RUNS)
+ENGINES = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.gpu] * (name in GPU)) for name in RUNS]
+)
 
 
 class Sessions:
@@ -44,7 +50,7 @@ class Sessions:
     def fresh(self, name: str) -> Session:
         """A session of the test's own."""
         _, kind = load_entry("scumble.engines", name, "engine")
-        engine = kind(EngineSettings(device="cpu", threads=1))
+        engine = kind(EngineSettings(device=device_of(name), threads=1))
         return Session(find_checkpoint(self.folders[name]), engine)
 
     def __getitem__(self, name: str) -> Session:
@@ -55,6 +61,10 @@ class Sessions:
     def close(self) -> None:
         for session in self._made.values():
             session.engine.close()
+
+
+def device_of(name: str) -> str:
+    return "cuda" if name in GPU else "cpu"
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +256,17 @@ def test_a_closed_engine_says_so(sessions: Sessions, name: str):
         session.engine.decode(np.zeros((1, 4, 16, 16), np.float32))
 
 
-def test_a_whole_edit_and_the_next_agree_with_torch(sessions: Sessions):
+@pytest.fixture(scope="module")
+def edits(sessions: Sessions) -> Callable[[str], list[Run]]:
+    """Edits a picture twice with an engine; the second time, its source is known."""
     picture = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
     picture = picture.repeat(4, axis=0).repeat(4, axis=1)
-    made: dict[str, list[Any]] = {}
-    for name, folder in sessions.folders.items():
-        with Editor.load(folder, engine=name, device="cpu", threads=1) as editor:
-            made[name] = [
+
+    @cache
+    def made(name: str) -> list[Run]:
+        folder = sessions.folders[name]
+        with Editor.load(folder, engine=name, device=device_of(name), threads=1) as editor:
+            return [
                 editor.edit(
                     picture,
                     source="a red cat on a sofa",
@@ -262,18 +276,36 @@ def test_a_whole_edit_and_the_next_agree_with_torch(sessions: Sessions):
                 )
                 for colour in ("blue", "purple")
             ]
-    wanted = made.pop("torch")
+
+    return made
+
+
+@ENGINES
+def test_a_whole_edit_and_the_next_agree_with_torch(edits: Callable[[str], list[Run]], name: str):
+    wanted = edits("torch")
     latents = [run.latents for run in wanted]
     scale = max(float(np.abs(latent).max()) for latent in latents[0].values())
     assert np.abs(latents[0][1] - latents[0][0]).max() > 0.01 * scale
     assert np.abs(latents[0][1] - latents[1][1]).max() > 0.01 * scale
     assert wanted[1].row_count == 2 * 4
-    for runs in made.values():
-        for found, expected in zip(runs, wanted, strict=True):
-            assert found.latents.keys() == expected.latents.keys()
-            for row, latent in expected.latents.items():
-                assert np.abs(found.latents[row] - latent).max() < 1e-3 * scale
-            assert found.rows == expected.rows
+    for found, expected in zip(edits(name), wanted, strict=True):
+        assert found.latents.keys() == expected.latents.keys()
+        for row, latent in expected.latents.items():
+            assert np.abs(found.latents[row] - latent).max() < 1e-3 * scale
+        assert found.rows == expected.rows
+
+
+@pytest.mark.parametrize("name", sorted(GPU))
+def test_an_engine_without_its_gpu_says_so(request: pytest.FixtureRequest, name: str):
+    """On any machine: none has so many."""
+    checkpoint = find_checkpoint(request.getfixturevalue(RUNS[name]))
+    _, kind = load_entry("scumble.engines", name, "engine")
+    with kind(EngineSettings(device="cuda:63")) as engine:
+        for _ in range(2):
+            with pytest.raises(EngineError, match=r"needs an NVIDIA GPU .* finds no GPU 63"):
+                engine.load(checkpoint)
+        with pytest.raises(EngineError, match="no model; call load first"):
+            engine.step(plain())
 
 
 @ENGINES
@@ -281,7 +313,8 @@ def test_twenty_edits_of_one_picture_take_the_memory_of_a_few(sessions: Sessions
     picture = np.random.default_rng(5).integers(0, 256, (32, 32, 3), np.uint8)
     colours = ("blue", "purple", "fluffy", "sleepy")
     used: list[int] = []
-    with Editor.load(sessions.folders[name], engine=name, device="cpu", threads=1) as editor:
+    folder = sessions.folders[name]
+    with Editor.load(folder, engine=name, device=device_of(name), threads=1) as editor:
         for index in range(20):
             target = f"a {colours[index % 4]} cat on a sofa"
             editor.edit(picture, source="a red cat on a sofa", target=target, steps=3)

@@ -23,6 +23,7 @@ __all__ = ["doctor"]
 DISTRIBUTIONS = (
     "scumble", "numpy", "pillow", "pydantic", "pluggy", "tokenizers", "typer", "rich",
     "torch", "diffusers", "transformers", "safetensors", "onnxruntime", "openvino", "tensorrt",
+    "tensorrt-rtx",
 )  # fmt: skip
 DEMO = "rooms"
 
