@@ -13,6 +13,7 @@ from scumble.errors import ModelError
 from scumble.models import PARTS, find_checkpoint
 from scumble.packs import check_files, read_manifest
 from scumble.testing import fake_checkpoint
+from scumble_bench.rooms import CHECKPOINT
 from scumble_bench.rooms import pack as command
 from scumble_bench.rooms.judge_network import WEIGHTS
 from scumble_bench.rooms.pack import main, write_pack
@@ -85,24 +86,24 @@ def test_what_fails_leaves_the_old_pack(
 class TestRooms:
     """What ships."""
 
-    def test_the_pack_is_the_checkpoints_other_form(self, rooms: Path):
-        found = find_checkpoint(rooms)
+    def test_the_pack_is_the_checkpoints_other_form(self):
+        found = find_checkpoint("rooms")
         assert found.manifest is None
         pack = found.in_form("pack")
         assert pack.manifest is not None
-        assert pack.folder == rooms / "pack"
+        assert pack.folder == CHECKPOINT / "pack"
         assert (pack.manifest.latent, pack.manifest.factor) == ((16, 16), 8)
         check_files(pack.folder, pack.manifest)
-        assert not list(rooms.glob(".*"))
+        assert not list(CHECKPOINT.glob(".*"))
 
     @pytest.mark.parametrize("part", PARTS)
-    def test_it_holds_the_very_weights_of_the_checkpoint(self, rooms: Path, part: str):
+    def test_it_holds_the_very_weights_of_the_checkpoint(self, part: str):
         held: set[bytes] = set()
-        for path in (rooms / "pack").glob("*.onnx"):
+        for path in (CHECKPOINT / "pack").glob("*.onnx"):
             for tensor in onnx.load(path).graph.initializer:
                 array = numpy_helper.to_array(tensor).astype(np.float32)
                 held.add(np.sort(array, axis=None).tobytes())
-        (path,) = (rooms / part).glob("*.safetensors")
+        (path,) = (CHECKPOINT / part).glob("*.safetensors")
         lost = [
             name
             for name, weight in load_file(path).items()
@@ -113,18 +114,17 @@ class TestRooms:
     @pytest.mark.parametrize(("limit", "code"), [(10**9, 0), (1000, 1)])
     def test_the_command_tells_sizes(
         self,
-        rooms: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
         limit: int,
         code: int,
     ):
-        manifest = read_manifest(rooms / "pack")
+        manifest = read_manifest(CHECKPOINT / "pack")
         monkeypatch.setattr(command, "write_pack", lambda folder, progress: manifest)
         monkeypatch.setattr(command, "LIMIT", limit)
-        assert main(["--checkpoint", str(rooms)]) == code
+        assert main([]) == code
         said = capsys.readouterr().out
-        pack = sum(p.stat().st_size for p in (rooms / "pack").rglob("*") if p.is_file())
+        pack = sum(p.stat().st_size for p in (CHECKPOINT / "pack").rglob("*") if p.is_file())
         assert f"pack {pack / 1e6:.2f} MB" in said
         assert ("more than" in said) is bool(code)
 
