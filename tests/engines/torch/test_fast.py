@@ -20,7 +20,8 @@ from scumble_engines.torch.fast import FastSteps
 
 Ports = dict[str, Any]
 LATENT = (8, 8)
-GROUPS: list[tuple[Group, ...]] = [(), ("route", "mix", "read"), CONTROL_GROUPS]
+SOME: list[tuple[Group, ...]] = [(), ("route", "mix", "read")]
+GROUPS = [CONTROL_GROUPS, *(pytest.param(groups, marks=pytest.mark.slow) for groups in SOME)]
 
 
 @pytest.fixture
@@ -285,6 +286,7 @@ CHANGES: dict[str, Callable[[TorchEngine], None]] = {
     "torch.compile in place": compiled_in_place,
     "torch.compile of the blocks": blocks_compiled,
 }
+TRACED = ["torch.compile in place", "torch.compile of the blocks"]
 REPLACED = ["all processors", "one processor", "fused projections", "no hook"]
 EVERY: tuple[Group, ...] = ("route", "mix", "read", "feature", "region", "record")
 
@@ -305,7 +307,9 @@ def backends() -> Iterator[None]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [pytest.param(c, marks=[pytest.mark.slow] * (c in TRACED)) for c in CHANGES]
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_what_others_do_to_the_unet_is_exact_or_an_error(
     small: Path, plain: TorchEngine, backends: None, change: str
@@ -465,7 +469,7 @@ def test_a_form_that_ignores_the_replayed_source_is_refused(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["mix.own", "record.row", "read.sites", "attn2", "nothing"])
+@pytest.mark.parametrize("name", ["mix.own", "attn2", "nothing"])
 def test_a_port_that_was_traced_as_a_constant_is_named(plain: TorchEngine, name: str):
     """However small its effect would be: here one site's state, at half the rounding of bf16."""
     groups: tuple[Group, ...] = ("mix", "read", "record", "replay")
