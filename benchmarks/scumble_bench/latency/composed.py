@@ -122,9 +122,11 @@ def _on(
         loaded = editor.session.engine
         if isinstance(loaded, TorchEngine):
             # One UNet for both, which takes turns with its attention processors.
-            unet, vae, text, _ = loaded.parts
+            unet, vae, texts, _ = loaded.parts
             ours = dict(unet.attn_processors)
-            reference = ReferenceP2P(Modules(unet, vae, text), find_checkpoint(settings.shape))
+            reference = ReferenceP2P(
+                Modules(unet, vae, texts.first), find_checkpoint(settings.shape)
+            )
             theirs = dict(unet.attn_processors)
             counted = count_steps(editor, edit, engine, lambda: unet.set_attn_processor({**ours}))
             cells, counts = _reference_cells(
