@@ -265,8 +265,9 @@ def _look(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
 
     Written out and not fused: where words separate, maps are small, and this costs less than an
     attention whose values are the weights. TensorRT could not take that at all: its attention wants
-    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key.
+    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key. In
+    fp16 it also crashes if the keys are multiplied as they are, so both sides are scaled.
     """
-    q, k = q.to(weights.dtype), k.to(weights.dtype)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    root = q.shape[-1] ** -0.25
+    scores = (q.to(weights.dtype) * root) @ (k.to(weights.dtype) * root).transpose(-1, -2)
     return scores.softmax(-1).mean(1) @ weights
