@@ -148,7 +148,7 @@ def test_training_is_called_as_it_wants_to_be(tmp_path: Path, state: bool, resum
     if state:
         (tmp_path / ".train").mkdir()
         (tmp_path / ".train/state.json").touch()
-    command = [make, "-n", "-o", ".venv/.dev", "train", "MINUTES=7"]
+    command = [make, "--no-print-directory", "-n", "-o", ".venv/.dev", "train", "MINUTES=7"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.replace("\\\n", " ").splitlines()
     (line,) = [line for line in lines if "rooms.train" in line]

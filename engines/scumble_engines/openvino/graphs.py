@@ -48,7 +48,7 @@ class Graph:
         core = runtime.Core()
         try:
             model = core.read_model(path)
-            self._shapes = {i.any_name: _shape(i) for i in model.inputs}
+            self._shapes = {i.node.get_friendly_name(): _shape(i) for i in model.inputs}
             angles = _take_out_angles(model) if computed == "bf16" else None
             parts = [(angles, "f32")] if angles is not None else []
             compiled = [
@@ -119,8 +119,14 @@ class Graph:
 
 
 def _infer(request: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    fed = {port.any_name: arrays[port.any_name] for port in request.model_inputs}
-    return {port.any_name: value for port, value in request.infer(fed).items()}
+    """Run one request with those arrays that it takes; return output name -> array.
+
+    A compiled port carries, beside its own name, those of the casts that were folded into it, in
+    no order: which of them `any_name` gives differs between machines.
+    """
+    fed = {port: arrays[(port.names & arrays.keys()).pop()] for port in request.model_inputs}
+    found = request.infer(fed)
+    return {name: value for port, value in found.items() for name in port.names}
 
 
 def _shape(port: Any) -> tuple[int | None, ...]:

@@ -72,6 +72,22 @@ def embedding(save: Save) -> Path:
     )
 
 
+@pytest.mark.parametrize("folded", ["40", "57"])
+def test_a_port_is_found_though_a_cast_was_folded_into_it(save: Save, folded: str):
+    path = save(
+        [
+            helper.make_node("Cast", ["row"], [folded], to=INT64),
+            helper.make_node("Gather", ["w", folded], ["y"], axis=0),
+        ],
+        [("row", INT64, ["rows"])],
+        [("y", FLOAT, ["rows", 4])],
+        w=WEIGHTS,
+    )
+    graph = Graph(path, "f32", 1)
+    assert graph.shapes == {"row": (None,)}
+    assert np.array_equal(graph({"row": np.array([2, 0])})["y"], WEIGHTS[[2, 0]])
+
+
 def test_a_graph_runs_with_any_rows(product: Path):
     graph = Graph(product, "f32", 1)
     assert graph.shapes == {"x": (None, 16)}
