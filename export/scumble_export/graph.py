@@ -12,7 +12,15 @@ from scumble.packs import PackPrecision
 from scumble.ports import Group, Port, PortSizes, inputs_of, neutral
 from scumble_engines.torch.ported import Signature
 
-__all__ = ["ROWS", "WORDS", "Axis", "Declaration", "as_tensors", "declare", "nudged"]
+__all__ = [
+    "ROWS",
+    "WORDS",
+    "Axis",
+    "Declaration",
+    "as_tensors",
+    "declare",
+    "nudged",
+]
 
 ROWS = (1, 8)
 """Fewest and most rows of a step; the engine refuses more."""
@@ -156,6 +164,7 @@ def source_ports(sizes: PortSizes) -> list[Port]:
 
 
 def _is_state(name: str) -> bool:
+    """Return whether a port is the recorded state of a site."""
     return name.startswith("source.") and name != "source.text"
 
 
@@ -164,13 +173,13 @@ def _stirred(
 ) -> Array:
     """Return a control port away from its neutral value, so that parity is measured on it."""
     match name:
-        case "route" | "mix.row":
+        case "route" | "mix.row" | "join.row":
             drawn = rng.integers(0, addressable, array.shape)
             drawn[..., 0] = addressable - 1  # the replayed row, where there is one, is used
             return drawn
         case "feature_route" | "record.row":
             return rng.integers(0, rows, array.shape)
-        case "mix.source" | "mix.own" | "mix.sites":
+        case "mix.source" | "mix.own" | "mix.sites" | "join.sites":
             return rng.random(array.shape)
         case "region.query" | "region.key" | "region.sites":
             return rng.integers(0, 2, array.shape).astype(float)
@@ -185,7 +194,7 @@ def _stirred(
 def nudged(name: str, array: Array, addressable: int) -> Array:
     """Return another value of a port that has to show in the outputs."""
     match name:
-        case "route" | "mix.row" | "feature_route" | "record.row":
+        case "route" | "mix.row" | "join.row" | "feature_route" | "record.row":
             return (array + 1) % addressable
         case "region.query" | "region.key" | "region.sites":
             return 1 - array

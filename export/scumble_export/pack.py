@@ -39,6 +39,7 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "masked": ("route", "mix", "read", "region"),
     "recording": ("route", "mix", "read", "record"),
     "replaying": ("route", "mix", "read", "replay"),
+    "joint": ("route", "mix", "read", "join"),
     "featured": ("route", "feature"),
     "looking": ("read",),
 }
@@ -194,14 +195,22 @@ def _unet(
     examples = declaration.examples(TRACED_ROWS, seed=0)
     module = _module(engine, declaration)
     graph = writer.write(file, module, examples, dynamic, declaration.outputs, declaration)
-    worst = parity(graph, cases, TOLERANCE[declaration.precision])
-    fresh = [name for name in declaration.taken if name not in probed]
+    worst, found = parity(graph, cases, TOLERANCE[declaration.precision])
+    two = next(i for i, (inputs, _) in enumerate(cases) if inputs["sample"].shape[0] == 2)
+    # By name, or by their group where a group was probed at once.
+    fresh = [port.name for port in declaration.inputs if not {port.name, port.group} & probed]
     return Variant(
         file=file,
         groups=declaration.groups,
         parity=worst,
         truncated=declaration.name in TRUNCATED,
-        sensitivity=sensitivity(graph, declaration, fresh),
+        sensitivity=sensitivity(
+            graph,
+            declaration,
+            fresh,
+            base=(cases[two][0], found[two]),
+            groups_at_once=len(cases) == 1,
+        ),
     )
 
 

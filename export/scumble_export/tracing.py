@@ -21,6 +21,7 @@ from scumble.errors import ModelError
 from scumble.packs import PackPrecision
 from scumble_engines.torch.ported import PortedUNet
 from scumble_export.graph import ROWS, Axis, Declaration, as_tensors
+from scumble_export.norms import exact_norms
 
 __all__ = [
     "TOLERANCE",
@@ -66,7 +67,7 @@ def traced(
     # `forward` takes *inputs, so that one module serves every declaration.
     if isinstance(module, PortedUNet):
         shapes = (shapes,)
-    with torch.no_grad(), _hushed():
+    with torch.no_grad(), exact_norms(opset), _hushed():
         program = torch.onnx.export(
             module,
             as_tensors(examples),
@@ -171,8 +172,8 @@ def parity(
     graph: GraphRun,
     cases: Sequence[tuple[Mapping[str, Array], Sequence[Array]]],
     tolerance: float = TOLERANCE["fp32"],
-) -> float:
-    """Return the largest difference of a graph to torch.
+) -> tuple[float, list[list[Array]]]:
+    """Return the largest difference of a graph to torch, and what the graph made of each case.
 
     Args:
         graph: as written.
@@ -182,10 +183,12 @@ def parity(
     Raises:
         ModelError: it differs by more, or by NaN.
     """
-    worst = float(np.max([distance(graph(inputs), wanted) for inputs, wanted in cases]))
+    found = [graph(inputs) for inputs, _ in cases]
+    each = [distance(mine, wanted) for mine, (_, wanted) in zip(found, cases, strict=True)]
+    worst = float(np.max(each))
     if not worst <= tolerance:
         raise ModelError(
             f"{graph.name} differs from torch by {worst:.1e} of the largest value, more than "
             f"{tolerance:.0e}; the pack was not written."
         )
-    return worst
+    return worst, found

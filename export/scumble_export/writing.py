@@ -12,6 +12,7 @@ from scumble.arrays import Array
 from scumble.errors import ModelError
 from scumble_export.graph import Declaration
 from scumble_export.linter import RUNTIMES, lint
+from scumble_export.probing import require_connected
 from scumble_export.slimming import drop_shapes, number_values
 from scumble_export.tracing import GraphRun, forget_origin, require_declared, traced
 from scumble_export.weights import WeightFile
@@ -75,6 +76,7 @@ class GraphWriter:
         )
         if declaration is not None:
             require_declared(model, declaration)
+        require_connected(model)
         forget_origin(model)
         number_values(model)
         found = [finding for runtime in RUNTIMES for finding in lint(model, runtime)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_text_of_two_encoders(tmp_path: Path, end: str):
     folder = tiny["write_paired_checkpoint"](tmp_path / "paired")
     texts = load_text_encoders(find_checkpoint(folder), torch.float32, torch.device("cpu"))
     assert texts.second is not None
-    last = int(texts.second.config.eos_token_id or 0)
+    last = cast("int", texts.second.config.eos_token_id)
     ids, ids_2 = torch.randint(3, 200, (2, 3, 40))
     for row, place in enumerate((5, 20, 39)):
         ids_2[row, place:] = last  # the first of several is the end

@@ -4,7 +4,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import onnx_ir as ir
@@ -85,5 +85,5 @@ def test_the_graph_is_the_declared_one(
     attended = Counter(node.op_type for node in proto.graph.node)["Attention"]
     # A cross-attention that is mixed is two: with the source's queries and keys, and its own.
     assert attended == sites + 2 * sites
-    held = sum(torch.Size([int(side) for side in shape]).numel() for shape in stored)
+    held = sum(torch.Size([cast("int", side) for side in shape]).numel() for shape in stored)
     assert held == weights

@@ -12,7 +12,7 @@ from scumble.packs import read_manifest
 from scumble.ports import PortSizes
 from scumble_export.graph import declare
 from scumble_export.pack import VARIANTS
-from scumble_export.probing import LEAST, sensitivity
+from scumble_export.probing import LEAST, require_connected, sensitivity
 from scumble_export.tracing import GraphRun
 
 pytestmark = pytest.mark.thorough
@@ -30,6 +30,32 @@ def test_every_port_of_a_real_graph_moves_it(pack: Path, name: str):
     found = sensitivity(GraphRun(pack / f"unet.{name}.onnx"), declaration, declaration.taken)
     assert found.keys() == declaration.taken.keys()
     assert min(found.values()) > LEAST
+
+
+def test_the_ports_of_a_group_at_once(pack: Path):
+    declaration = declare("replaying", VARIANTS["replaying"], sizes_of(pack), (1,))
+    graph = GraphRun(pack / "unet.replaying.onnx")
+    base = declaration.examples(2, seed=3)
+    found = sensitivity(
+        graph, declaration, declaration.taken, base=(base, graph(base)), groups_at_once=True
+    )
+    assert found.keys() == {"sample", "timestep", "text", "route", "mix", "read", "replay"}
+    assert min(found.values()) > LEAST
+
+
+def test_an_input_that_leads_nowhere_is_refused():
+    def model(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+        a, b, out = (
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, (1,)) for n in ("a", "b", "out")
+        )
+        return helper.make_model(helper.make_graph(nodes, "g", [a, b], [out]))
+
+    add = helper.make_node("Add", ["a", "c"], ["out"])
+    require_connected(model(helper.make_node("Neg", ["b"], ["c"]), add))
+    with pytest.raises(ModelError, match="port 'b' leads to no output"):
+        require_connected(
+            model(helper.make_node("Neg", ["b"], ["d"]), helper.make_node("Neg", ["a"], ["c"]), add)
+        )
 
 
 def test_a_port_that_does_nothing_is_refused(pack: Path, tmp_path: Path):

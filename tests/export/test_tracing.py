@@ -66,7 +66,10 @@ def test_a_trace_prints_nothing_to_stdout(capsys: pytest.CaptureFixture[str]):
 def compared(module: nn.Module, root: Path, *values: float, tolerance: float = 1e-5) -> float:
     """Parity of the root's graph with a module, on inputs of one value each."""
     given = [{"x": np.full((1, 2), value, np.float32)} for value in values]
-    return parity(GraphRun(root), [(one, computed(module, one)) for one in given], tolerance)
+    cases = [(one, computed(module, one)) for one in given]
+    worst, found = parity(GraphRun(root), cases, tolerance)
+    assert len(found) == len(cases)
+    return worst
 
 
 def test_parity(root: Path):
