@@ -20,11 +20,11 @@ from typing import Any, get_args, get_origin
 import numpy as np
 from typer.main import get_command
 
-from scumble import Options, errors, plans, ports
+from scumble import Options, controls, errors, ports
 from scumble.cli import app as program
 from scumble.cli.commands import command_from
 from scumble.engine import StepOutput
-from scumble.hookspecs import Hooks, RunView, StepView, Trajectory
+from scumble.hookspecs import BeforeView, GuidedNoise, Hooks, RunView, StepView, Trajectory
 from scumble.plugins import Plugin, load_entry
 from scumble.ports import ADDED, CONTROL_GROUPS, INPUTS, PortSizes, neutral
 from scumble.requests import REQUESTS
@@ -33,7 +33,7 @@ from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs/reference"
 MADE = "<!-- Made by docs/generate.py from the code; edit the code. -->"
-CLASSES = (RunView, StepView, Trajectory)
+CLASSES = (RunView, BeforeView, GuidedNoise, StepView, Trajectory)
 AXES = {
     "rows": "branches that run at once",
     "addressable": "`rows`, plus one when a recorded source row is replayed",
@@ -41,7 +41,7 @@ AXES = {
     "tokens": "length of the text window",
     "features": "width of a text embedding",
     "pooled": "width of a pooled text",
-    "words": "weight vectors that are read",
+    "words": "weight vectors that are read, or terms of a loss",
     "self, cross, resnet": "sites of that kind, by index",
 }
 
@@ -203,8 +203,8 @@ def port_page() -> str:
 
 
 def _controls() -> Iterator[tuple[str, str, str]]:
-    groups: Mapping[type[object], str] = plans._GROUP
-    for kind in get_args(plans.Control):
+    groups: Mapping[type[object], str] = controls._GROUP
+    for kind in get_args(controls.Control):
         yield f"`{kind.__name__}`", groups.get(kind, "none"), prose(kind).split("\n\n")[0]
 
 

@@ -11,6 +11,19 @@ from pydantic import Field
 from scumble.alignment import refine_alignment, refine_matrix, replace_matrix
 from scumble.arrays import Array, Bools, Floats, Indices
 from scumble.attention_maps import RunMaps
+from scumble.controls import (
+    Branch,
+    Control,
+    FeatureRoute,
+    Guide,
+    Join,
+    Mix,
+    Read,
+    Region,
+    Route,
+    Term,
+    Watch,
+)
 from scumble.editor import Editor
 from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
 from scumble.errors import (
@@ -29,28 +42,25 @@ from scumble.errors import (
     UnsupportedError,
 )
 from scumble.grids import above_share_of_maximum, dilate, resize_nearest
-from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
+from scumble.hookspecs import (
+    BeforeView,
+    GuidedNoise,
+    RunView,
+    StepView,
+    Trajectory,
+    hookimpl,
+)
 from scumble.inversion import InversionOptions, ddim_trajectory
 from scumble.maps import AttentionMap
 from scumble.options import Options, Words
-from scumble.plans import (
-    Branch,
-    Control,
-    FeatureRoute,
-    Mix,
-    Plan,
-    Read,
-    Region,
-    Route,
-    Watch,
-    steps_between,
-)
+from scumble.plans import Plan, steps_between
 from scumble.plugins import Plugin
 from scumble.rerun import rerun
 from scumble.runs import Run
 from scumble.sampler import Progress
 from scumble.schedulers import Convention
 from scumble.sites import Site, SiteTable
+from scumble.tendency import BlockGrid, Box
 from scumble.words import Prompt, Word
 
 __version__ = _version("scumble")
@@ -58,7 +68,10 @@ __version__ = _version("scumble")
 __all__ = [
     "Array",
     "AttentionMap",
+    "BeforeView",
+    "BlockGrid",
     "Bools",
+    "Box",
     "Branch",
     "Control",
     "ControlError",
@@ -70,10 +83,13 @@ __all__ = [
     "FeatureRoute",
     "Field",
     "Floats",
+    "Guide",
+    "GuidedNoise",
     "ImageError",
     "Indices",
     "InputError",
     "InversionOptions",
+    "Join",
     "Mix",
     "ModelError",
     "ModelInfo",
@@ -99,6 +115,7 @@ __all__ = [
     "SiteTable",
     "StepOutput",
     "StepView",
+    "Term",
     "Trajectory",
     "UnsupportedError",
     "Watch",

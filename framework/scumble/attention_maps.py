@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from scumble.arrays import Floats, require_finite
+from scumble.controls import Branch, Read, Watch
 from scumble.errors import PromptError
 from scumble.hookspecs import RunView
 from scumble.maps import AttentionMap
 from scumble.planner import compile_plans
-from scumble.plans import Branch, Plan, Read, Watch
-from scumble.sampler import step_ports
+from scumble.plans import Plan
+from scumble.sampler import Masks, step_ports
 from scumble.schedule import Job
 from scumble.session import Session
 
@@ -30,6 +31,7 @@ class RunMaps(Mapping[str, AttentionMap]):
         job: as it was planned.
         plans: the run's plans; maps are those after the edit.
         levels: for each step, picture -> the latent it started from, if it was up to date.
+        masks: for each step, those that plugins gave.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class RunMaps(Mapping[str, AttentionMap]):
         job: Job,
         plans: Sequence[Plan],
         levels: Sequence[Mapping[int, Floats]],
+        masks: Sequence[Masks],
     ) -> None:
         self._session = session
         self._run = run
         self._job = job
         self._plans = plans
         self._levels = levels
+        self._masks = masks
         self._known: dict[tuple[str, int], AttentionMap] = {}
 
     def __getitem__(self, word: str) -> AttentionMap:
@@ -101,7 +105,8 @@ class RunMaps(Mapping[str, AttentionMap]):
             if not step.reads:
                 continue
             latents = self._levels[step.index]
-            ports = step_ports(self._session, self._run, step, latents)
+            masks = self._masks[step.index]
+            ports = step_ports(self._session, self._run, step, latents, masks)
             output = self._session.step(ports, "maps")
             (slot,) = step.reads
             field = output.reads[slot.stride][slot.row, slot.first]

@@ -1,8 +1,8 @@
 """A step too large for its engine, run in parts: exact, for a row sees no row but those it names.
 
-Rows of a batch meet only where a port sends one to another: `route`, `mix.row`, `feature_route`.
-So a part that holds a row, every row it refers to, every row that those refer to, and so on,
-computes it as the whole step would. Rows that several parts need are computed in each of them.
+Rows of a batch meet only where a port sends one to another, as `route` does (`REFERRING`). So a
+part that holds a row, every row it refers to, every row that those refer to, and so on, computes it
+as the whole step would. Rows that several parts need are computed in each of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ ROW_AXIS = {
     for axis, symbol in enumerate(port.axes)
     if symbol in ("rows", "addressable")
 }
-REFERRING = ("route", "mix.row", "feature_route")
+REFERRING = ("route", "mix.row", "feature_route", "join.row")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

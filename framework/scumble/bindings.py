@@ -6,11 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from scumble.arrays import Array, Floats
+from scumble.controls import (
+    Branch,
+    FeatureRoute,
+    Join,
+    Mix,
+    Read,
+    Region,
+    Route,
+)
 from scumble.errors import OptionError
-from scumble.plans import Branch, FeatureRoute, Mix, Read, Region, Route
 from scumble.ports import Group, PortSizes, neutral
 
-__all__ = ["Bindings", "ReadSlot"]
+__all__ = ["Bindings", "MaskSlot", "ReadSlot"]
 
 _READ: frozenset[Group] = frozenset({"read"})
 
@@ -31,6 +39,23 @@ class ReadSlot:
     row: int
     first: int
     last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaskSlot:
+    """Where a mask goes that a `before_step` hook gives.
+
+    Attributes:
+        name: as in the plan.
+        port: `region.query` or `region.key`.
+        row: batch row.
+        owner: the plugin that asked for it.
+    """
+
+    name: str
+    port: str
+    row: int
+    owner: str
 
 
 class Bindings:
@@ -60,9 +85,15 @@ class Bindings:
         self._ports: dict[str, Array] = {}
         self._owners: dict[tuple[str, int, Branch], str] = {}
         self._reads: list[tuple[Read, int]] = []
+        self._masks: list[MaskSlot] = []
         self.groups: frozenset[Group] = frozenset(("replay",) if replayed else ())
 
-    def bind(self, owner: str, control: Route | Mix | Read | FeatureRoute | Region) -> None:
+    @property
+    def masks(self) -> tuple[MaskSlot, ...]:
+        """Where masks go that are not known before the step."""
+        return tuple(self._masks)
+
+    def bind(self, owner: str, control: Route | Mix | Read | FeatureRoute | Region | Join) -> None:
         """Write one control's ports.
 
         Raises:
@@ -87,9 +118,17 @@ class Bindings:
                 # As for a mix: a row has one pair of masks, whatever the sites.
                 self._claim(owner, "region", (-1,), control.branch)
                 ports = self._bound("region")
-                ports["region.query"][row] = control.query
-                ports["region.key"][row] = control.key
+                for port, mask in (("region.query", control.query), ("region.key", control.key)):
+                    if isinstance(mask, str):
+                        self._masks.append(MaskSlot(mask, port, row, owner))
+                    else:
+                        ports[port][row] = mask
                 ports["region.sites"][list(control.sites), row] = 1
+            case Join():
+                self._claim(owner, "join", (-1,), control.branch)
+                ports = self._bound("join")
+                ports["join.row"][row] = self._row_of[control.other]
+                ports["join.sites"][list(control.sites), row] = 1
             case Read():
                 if any(control.name == other.name for other, _ in self._reads):
                     raise OptionError(

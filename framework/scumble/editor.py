@@ -5,15 +5,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from scumble.engine import Engine, EngineSettings
-from scumble.engine_choice import choose_engine
-from scumble.errors import EngineError, OptionError
+from scumble.carrying import Carried
+from scumble.errors import OptionError
 from scumble.host import Host
-from scumble.images import PictureLike
-from scumble.models import find_checkpoint
+from scumble.images import PictureLike, masks_by_name
+from scumble.masks import MaskLike
+from scumble.opening import open_session
 from scumble.options import check_options
 from scumble.pipeline import Pipeline
-from scumble.plugins import Plugin, load_entry
+from scumble.plugins import Plugin
 from scumble.prompts import require_text
 from scumble.requests import (
     EditRequest,
@@ -66,28 +66,19 @@ class Editor:
             source_memory: bytes that recorded sources of pictures may take on the engine's device,
                 so that their next edits replay them; 0 remembers nothing.
             source_folder: where recorded sources are kept on disk too, for later processes.
-            settings: further fields of `EngineRequest`: precision, device, threads, revision,
-                local_files_only.
+            settings: further fields of `EngineRequest`: precision, device, threads, mode, revision,
+                local_files_only, gradient_engine.
 
         Raises:
             OptionError: an unknown engine or setting.
             ModelError: no such model, or a folder that is no checkpoint.
             EngineError: the engine's runtime is not installed, or cannot use the device.
+            UnsupportedError: an engine was named for gradients that has none.
         """
         given = {"model": str(model), "engine": engine, **settings}
         asked = check_options(EngineRequest, given, "Editor.load")
-        found = find_checkpoint(
-            asked.model, revision=asked.revision, local_files_only=asked.local_files_only
-        )
-        name = asked.engine or choose_engine(found, asked)
-        listed, kind = load_entry("scumble.engines", name, "engine")
-        if not (isinstance(kind, type) and issubclass(kind, Engine)):
-            raise EngineError(f"engine {name!r} of {listed.origin} is no scumble.Engine.")
-        chosen = EngineSettings(asked.precision, asked.device, asked.threads, asked.mode)
         folder = None if source_folder is None else Path(source_folder)
-        session = Session(
-            found.in_form(kind.runs), kind(chosen), budget=source_memory, folder=folder
-        )
+        session, name = open_session(asked, source_memory, folder)
         return cls(session, asked.model_copy(update={"engine": name}))
 
     def __enter__(self) -> Self:
@@ -103,8 +94,7 @@ class Editor:
 
     def close(self) -> None:
         """Free the device; maps of earlier runs can no longer be computed."""
-        self._session.sources.clear()
-        self._session.engine.close()
+        self._session.close()
 
     @property
     def session(self) -> Session:
@@ -135,11 +125,11 @@ class Editor:
 
     def edit(
         self,
-        image: PictureLike | None = None,
+        image: PictureLike | Run | None = None,
         *,
         source: str,
         target: str | Sequence[str],
-        mask: PictureLike | None = None,
+        mask: MaskLike | Mapping[str, MaskLike] | None = None,
         method: str | Plugin = "prompt_to_prompt",
         callback_on_step_end: Callback | None = None,
         **settings: Any,
@@ -147,10 +137,13 @@ class Editor:
         """Edit a picture, or a generated one.
 
         Args:
-            image: the picture; None generates the source from its prompt and the seed.
-            source: describes the picture as it is.
+            image: the picture; a run of this editor, to go on from its first picture with nothing
+                encoded or inverted again; None generates the source from its prompt and the seed.
+            source: describes the picture as it is; may be empty where one is given, for methods
+                that need no word of it.
             target: describes what it is to become; several make several pictures.
-            mask: of the picture's size, white where it may change.
+            mask: of the picture's size, white where it may change; or several by name, for methods
+                that take more than one.
             method: an installed plugin's name; or a plugin object, to try one that is not
                 installed (its options are its own, and `rerun` cannot repeat it).
             callback_on_step_end: told of each step.
@@ -166,7 +159,9 @@ class Editor:
         named = method if isinstance(method, str) else type(method).__name__
         given = {"source": source, "targets": targets, "method": named, **settings}
         request = check_options(EditRequest, given, "edit")
-        for text in (request.source, *request.targets):
+        # Of a given picture nothing need be said; some methods go without.
+        silent = image is not None and not request.source
+        for text in request.targets if silent else (request.source, *request.targets):
             require_text(text, "prompt")
         if isinstance(method, Plugin):
             if request.options:
@@ -175,7 +170,10 @@ class Editor:
         else:
             host = Host([(request.method, request.options)])
         inversion = None
-        if image is not None:
+        before = image if isinstance(image, Run) else None
+        if before is not None:
+            inversion = Host.of(carried=Carried(before, request, self._session.fingerprint))
+        elif image is not None:
             inversion = Host([(request.inversion, request.inversion_options)])
         count = len(request.targets)
         pipeline = Pipeline(
@@ -188,7 +186,11 @@ class Editor:
             callback=callback_on_step_end,
         )
         origins = host.origins | (inversion.origins if inversion else {})
-        return self._run("edit", pipeline, origins, image, mask)
+        picture = image.image if isinstance(image, Run) else image
+        run = self._run("edit", pipeline, origins, picture, masks_by_name(mask))
+        if before is not None:
+            run.recipe["before"] = before.recipe
+        return run
 
     def prepare(
         self,
@@ -277,11 +279,11 @@ class Editor:
         pipeline: Pipeline,
         plugins: Mapping[str, str],
         image: PictureLike | None = None,
-        mask: PictureLike | None = None,
+        masks: Mapping[str, MaskLike] | None = None,
     ) -> Run:
-        if mask is not None and image is None:
+        if masks and image is None:
             raise OptionError("a mask needs a picture of its size; give an image too.")
-        sources = {} if image is None else pipeline.read(image, mask)
+        sources = {} if image is None else pipeline.read(image, masks)
         finished = pipeline.finish()
         recipe: dict[str, Any] = {
             "operation": operation,

@@ -8,29 +8,32 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 
+from scumble.answers import Gradient, ModelInfo, StepOutput
 from scumble.arrays import Array, Floats, Indices
 from scumble.embeddings import Embedding
 from scumble.errors import (
     ControlError,
     EngineError,
     OptionError,
+    PortError,
     ScumbleError,
     UnsupportedError,
 )
 from scumble.models import Checkpoint, Form
 from scumble.plugins import list_entries, load_entry
-from scumble.ports import Group, PortSizes, check_inputs, groups_of
-from scumble.sites import SiteTable
+from scumble.ports import Group, check_inputs, groups_of
 
 __all__ = [
+    "GUIDED",
     "Engine",
     "EngineSettings",
+    "Gradient",
     "Mode",
     "ModelInfo",
     "Precision",
@@ -40,6 +43,8 @@ __all__ = [
 
 Precision = Literal["fp32", "fp64", "bf16", "fp16"]
 Mode = Literal["eager", "compile", "graph"]
+GUIDED: frozenset[Group] = frozenset({"route", "mix", "replay", "loss"})
+"""The port groups of a gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,64 +70,19 @@ class EngineSettings:
             raise OptionError(f"threads is {self.threads}, want 1 or more.")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What the host must know of a loaded model.
-
-    Attributes:
-        sites: the UNet's sites.
-        channels: of a latent.
-        factor: pixels for each latent cell along a side.
-        tokens: length of the text window.
-        features: width of a text embedding.
-        pooled: width of a pooled text, of a model whose UNet takes it, else None.
-    """
-
-    sites: SiteTable
-    channels: int
-    factor: int
-    tokens: int
-    features: int
-    pooled: int | None = None
-
-    def sizes(self, latent: tuple[int, int]) -> PortSizes:
-        """Return the port axes for a latent of (height, width)."""
-        shape = (self.channels, *latent)
-        return PortSizes(shape, self.tokens, self.features, self.sites, self.pooled)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StepOutput:
-    """What one UNet step gives back.
-
-    Attributes:
-        noise: (rows, channels, height, width).
-        reads: stride -> (addressable, words, height / stride, width / stride).
-        recorded: port name -> handle of the source row's state, for replay.
-        bound: the port groups that took effect; the host compares them with what it asked for.
-    """
-
-    noise: Floats
-    reads: dict[int, Floats] = field(default_factory=dict[int, Floats])
-    recorded: dict[str, object] = field(default_factory=dict[str, object])
-    bound: frozenset[Group] = frozenset()
-
-
 class Engine(ABC):
     """Base of every engine; use it as a context manager.
 
     Attributes:
         name: as registered in the `scumble.engines` entry points.
-        groups: the port groups it can bind.
+        groups: the port groups it can bind; with `loss` it has gradients.
         modes: the modes it can run in.
-        gradients: True if it can differentiate a declared loss.
         runs: which form of a model it loads.
     """
 
     name: ClassVar[str]
     groups: ClassVar[frozenset[Group]]
     modes: ClassVar[frozenset[Mode]] = frozenset(("eager",))
-    gradients: ClassVar[bool] = False
     runs: ClassVar[Form] = "checkpoint"
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
@@ -205,12 +165,9 @@ class Engine(ABC):
         latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
         check_inputs(ports, self.info.sizes(latent))
         asked = groups_of(ports)
-        if asked - self.groups:
-            missing = ", ".join(sorted(asked - self.groups))
-            others = ", ".join(engines_with(asked)) or "none that is installed"
-            raise UnsupportedError(
-                f"engine {self.name!r} has no ports for: {missing}; engines that do: {others}."
-            )
+        if "loss" in asked:
+            raise PortError("a step has no loss ports; ask for a gradient.")
+        self._require_groups(asked)
         output = self._step(ports)
         if asked - output.bound:
             missing = ", ".join(sorted(asked - output.bound))
@@ -219,6 +176,28 @@ class Engine(ABC):
                 "the attention of the UNet was replaced after loading: load the model anew."
             )
         return output
+
+    def gradient(self, ports: Mapping[str, object]) -> Gradient:
+        """Return the derivative of a loss on cross-attention maps by the sample.
+
+        Args:
+            ports: as of `step`, of one row that routes and mixes from itself or from the replayed
+                source alone, and the loss; route, mix and replay must be among them.
+
+        Raises:
+            PortError, UnsupportedError, OutOfMemoryError: as `step` does.
+        """
+        sample = np.asarray(ports.get("sample"))
+        latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
+        rows = check_inputs(ports, self.info.sizes(latent))
+        asked = groups_of(ports)
+        if rows != 1 or asked != GUIDED:
+            raise PortError(
+                f"a gradient is of one row with {', '.join(sorted(GUIDED))}; got {rows} with "
+                f"{', '.join(sorted(asked))}."
+            )
+        self._require_groups(asked)
+        return self._gradient(ports)
 
     def look(self, ports: Mapping[str, object]) -> dict[int, Floats]:
         """Return the maps of a step, stride -> (rows, words, height, width), without its noise.
@@ -265,6 +244,17 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free the device; safe to call twice."""
+
+    def _require_groups(self, asked: frozenset[Group]) -> None:
+        if asked - self.groups:
+            missing = ", ".join(sorted(asked - self.groups))
+            others = ", ".join(engines_with(asked)) or "none that is installed"
+            raise UnsupportedError(
+                f"engine {self.name!r} has no ports for: {missing}; engines that do: {others}."
+            )
+
+    def _gradient(self, ports: Mapping[str, object]) -> Gradient:
+        raise NotImplementedError("an engine with the group 'loss' has gradients")
 
     @abstractmethod
     def _load(self, checkpoint: Checkpoint) -> ModelInfo: ...

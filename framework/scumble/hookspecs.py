@@ -12,12 +12,23 @@ from scumble.schedulers import DDIM
 from scumble.sites import SiteTable
 from scumble.words import Prompt
 
-__all__ = ["Hooks", "RunView", "StepView", "Trajectory", "hookimpl", "hookspec"]
+__all__ = [
+    "BeforeView",
+    "GuidedNoise",
+    "Hooks",
+    "RunView",
+    "StepView",
+    "Trajectory",
+    "hookimpl",
+    "hookspec",
+]
 
 hookspec = pluggy.HookspecMarker("scumble")
 hookimpl = pluggy.HookimplMarker("scumble")
 
 Predict = Callable[[Floats, int, str], Floats]
+Look = Callable[[Floats, int, str, Floats, tuple[int, ...]], Floats]
+Encode = Callable[[str], Prompt]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +46,14 @@ class RunView:
         seed: of every random draw of the run.
         image: (channels, height, width) latent of the given picture; None if it is generated.
         mask: (height, width) 0 or 1, the user's mask at latent size, or None.
+        masks: name -> (height, width) 0 or 1, further masks that the user named.
         predict: noise of a (channels, height, width) latent at a training timestep under a prompt,
             without guidance; each call costs one row.
+        look: (k, height / stride, width / stride) attention of a latent at a training timestep
+            under a prompt, for (k, tokens) weights, mean over heads and the given cross-attention
+            sites; each call costs one row, that stops at the last of these where an engine can.
+        encode: another prompt, cut into words and tokens as the run's own are.
+        factor: pixels for each latent cell along a side.
     """
 
     steps: int
@@ -49,7 +66,11 @@ class RunView:
     seed: int
     image: Floats | None
     mask: Floats | None
+    masks: Mapping[str, Floats]
     predict: Predict
+    look: Look
+    encode: Encode
+    factor: int = 8
 
     def random(self) -> np.random.Generator:
         """Return a fresh generator, seeded by the run; use no other source of randomness."""
@@ -69,6 +90,40 @@ class StepView:
     index: int
     latents: Mapping[int, Floats]
     reads: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BeforeView:
+    """What a plugin may know of a step that is about to be taken.
+
+    Attributes:
+        index: 0 is the noisiest.
+        timestep: that the UNet will be told.
+        latents: picture -> (channels, height, width) that the step starts from.
+        reads: name of a `Read` control -> (k, height, width), as the step before saw it.
+    """
+
+    index: int
+    timestep: int
+    latents: Mapping[int, Floats]
+    reads: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GuidedNoise:
+    """The noise of one picture at one step; each array is (channels, height, width).
+
+    Attributes:
+        picture: 0 is the source.
+        unconditional: of the row without text.
+        conditional: of the row with text.
+        guided: unconditional + guidance (conditional - unconditional), or what a plugin made of it.
+    """
+
+    picture: int
+    unconditional: Floats
+    conditional: Floats
+    guided: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +148,34 @@ class Hooks:
         """Return the edit as data.
 
         Called once a run, before inversion and the first step. None changes nothing.
+        """
+
+    @hookspec
+    def scumble_initial_noise(
+        self, run: RunView, noise: Mapping[int, Floats]
+    ) -> Mapping[int, Floats] | None:
+        """Return latents to start from in place of those given, by picture.
+
+        Called once a run, after inversion and before the first step. Each plugin sees what the one
+        before it returned. The source of a run whose source latents are recorded keeps its own.
+        None, or a picture left out, changes nothing.
+        """
+
+    @hookspec
+    def scumble_before_step(self, run: RunView, step: BeforeView) -> Mapping[str, Floats] | None:
+        """Return masks that `Region` controls of the plan refer to by name.
+
+        Called once a step, before the UNet. A mask is (height, width) 0 or 1 at latent size. A name
+        that a control of the plugin's own plan needs at this step and that is not given is an
+        error. A picture whose latent the hook reads must be named in a `Watch` control.
+        """
+
+    @hookspec
+    def scumble_guidance(self, run: RunView, step: BeforeView, noise: GuidedNoise) -> Floats | None:
+        """Return the noise with which a picture takes a step.
+
+        Called once a step for each picture that moves by classifier-free guidance. Each plugin
+        sees in `noise.guided` what the one before it returned. None changes nothing.
         """
 
     @hookspec

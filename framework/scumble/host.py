@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,7 +11,14 @@ import pluggy
 
 from scumble.arrays import Floats, read_only, require_finite
 from scumble.errors import OptionError, PluginError, ScumbleError
-from scumble.hookspecs import Hooks, RunView, StepView, Trajectory
+from scumble.hookspecs import (
+    BeforeView,
+    GuidedNoise,
+    Hooks,
+    RunView,
+    StepView,
+    Trajectory,
+)
 from scumble.plans import Plan
 from scumble.plugins import Plugin, load_plugin
 
@@ -63,26 +71,61 @@ class Host:
             plans.append(Plan(found.controls, owner=name))
         return plans
 
-    def after_step(self, run: RunView, step: StepView) -> dict[int, Floats]:
-        """Return the latents after every plugin had its say."""
-        latents = dict(step.latents)
-        for name, found in self._each_step(run, step, latents):
+    def initial_noise(self, run: RunView, noise: Mapping[int, Floats]) -> dict[int, Floats]:
+        """Return the latents to start from after every plugin had its say."""
+        latents = dict(noise)
+        for name in self._names("scumble_initial_noise"):
+            found = self._call(
+                "scumble_initial_noise", name, {"run": run, "noise": read_only(latents)}
+            )
+            latents |= self._latents(name, "scumble_initial_noise", found, noise)
+        return latents
+
+    def before_step(self, run: RunView, step: BeforeView) -> dict[str, dict[str, Floats]]:
+        """Return the masks that plugins give for a step, plugin -> name -> (height, width)."""
+        masks: dict[str, dict[str, Floats]] = {}
+        for name in self._names("scumble_before_step"):
+            found = self._call("scumble_before_step", name, {"run": run, "step": _closed(step)})
+            where = f"{self._who(name)}: scumble_before_step returned"
             if found is None:
                 continue
             if not isinstance(found, Mapping):
-                raise PluginError(
-                    f"{self._who(name)}: scumble_after_step returned no mapping of picture to "
-                    f"latent at step {step.index}."
-                )
-            for picture, latent in cast("Mapping[int, Floats]", found).items():
-                wanted = step.latents.get(picture)
-                if wanted is None or np.shape(latent) != wanted.shape:
+                raise PluginError(f"{where} no mapping of name to mask at step {step.index}.")
+            masks[name] = {}
+            for mask, given in cast("Mapping[str, Floats]", found).items():
+                array = np.asarray(given)
+                if array.shape != run.latent or not np.isin(array, (0, 1)).all():
                     raise PluginError(
-                        f"{self._who(name)}: scumble_after_step returned picture {picture} of "
-                        f"shape {np.shape(latent)} at step {step.index}."
+                        f"{where} a mask {mask!r} of shape {array.shape} at step {step.index}; "
+                        f"a mask is {run.latent} zeros and ones."
                     )
-                require_finite(latent, f"what plugin {name!r} returned at step {step.index}")
-                latents[picture] = np.array(latent, dtype=wanted.dtype)
+                masks[name][mask] = array.astype(np.float32)
+        return masks
+
+    @property
+    def guides(self) -> bool:
+        """Whether a plugin has a say in guidance."""
+        return bool(self._names("scumble_guidance"))
+
+    def guidance(self, run: RunView, step: BeforeView, noise: GuidedNoise) -> Floats:
+        """Return a picture's noise after every plugin had its say."""
+        where = f"scumble_guidance at step {step.index}"
+        for name in self._names("scumble_guidance"):
+            told = {"run": run, "step": _closed(step), "noise": _closed_noise(noise)}
+            found = self._call("scumble_guidance", name, told)
+            given = None if found is None else {noise.picture: found}
+            changed = self._latents(name, where, given, {noise.picture: noise.guided})
+            noise = replace(noise, guided=changed.get(noise.picture, noise.guided))
+        return noise.guided
+
+    def after_step(self, run: RunView, step: StepView) -> dict[int, Floats]:
+        """Return the latents after every plugin had its say."""
+        latents = dict(step.latents)
+        for name in self._names("scumble_after_step"):
+            view = StepView(step.index, read_only(latents), read_only(step.reads))
+            found = self._call("scumble_after_step", name, {"run": run, "step": view})
+            where = f"scumble_after_step at step {step.index}"
+            latents |= self._latents(name, where, found, step.latents)
         return latents
 
     def invert(self, run: RunView) -> Trajectory:
@@ -114,10 +157,25 @@ class Host:
             raise PluginError(f"plugin {name!r} of {origin}: {error}.") from error
         self._origins[name] = origin
 
-    def _each_step(self, run: RunView, step: StepView, latents: dict[int, Floats]) -> Any:
-        for name in self._names("scumble_after_step"):
-            view = StepView(step.index, read_only(latents), read_only(step.reads))
-            yield name, self._call("scumble_after_step", name, {"run": run, "step": view})
+    def _latents(
+        self, name: str, where: str, found: object, known: Mapping[int, Floats]
+    ) -> dict[int, Floats]:
+        """Return the latents that a hook gave, of the shapes and dtypes of those known."""
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            raise PluginError(f"{self._who(name)}: {where} gave no mapping of picture to latent.")
+        latents: dict[int, Floats] = {}
+        for picture, latent in cast("Mapping[int, Floats]", found).items():
+            wanted = known.get(picture)
+            if wanted is None or np.shape(latent) != wanted.shape:
+                raise PluginError(
+                    f"{self._who(name)}: {where} gave picture {picture} of shape "
+                    f"{np.shape(latent)}."
+                )
+            require_finite(latent, f"what plugin {name!r} gave in {where}")
+            latents[picture] = np.array(latent, dtype=wanted.dtype)
+        return latents
 
     def _each(self, hook: str, **arguments: object) -> Any:
         for name in self._names(hook):
@@ -151,3 +209,14 @@ class Host:
 
     def _who(self, name: str) -> str:
         return f"plugin {name!r} of {self._origins[name]}"
+
+
+def _closed(step: BeforeView) -> BeforeView:
+    """Return what a plugin is shown of a step: it can be looked at and not changed."""
+    return replace(step, latents=read_only(step.latents), reads=read_only(step.reads))
+
+
+def _closed_noise(noise: GuidedNoise) -> GuidedNoise:
+    """Return what a plugin is shown of a picture's noise, likewise."""
+    parts = {"unconditional": noise.unconditional, "conditional": noise.conditional}
+    return replace(noise, **read_only(parts | {"guided": noise.guided}))

@@ -4,6 +4,7 @@ Sizes are (height, width) throughout, as in arrays; only sentences say width x h
 The masks of `scumble.masks` can be had from here too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,8 +15,8 @@ from PIL import Image
 
 from scumble.arrays import Floats, frozen
 from scumble.decoding import MAX_MEGAPIXELS, check_size, decode
-from scumble.errors import ImageError, NumericalError
-from scumble.masks import Mask, load_mask, mask_to_latent, read_mask
+from scumble.errors import ImageError, NumericalError, OptionError
+from scumble.masks import Mask, MaskLike, load_mask, mask_to_latent, read_mask
 from scumble.pixels import Fit, Pixels, Size, described, digest, in_words, placement
 
 __all__ = [
@@ -27,12 +28,26 @@ __all__ = [
     "load_mask",
     "load_picture",
     "mask_to_latent",
+    "masks_by_name",
     "read_mask",
     "to_model",
 ]
 
 PictureLike: TypeAlias = str | Path | Image.Image | Pixels
 """A path, a Pillow image of any mode, or (h, w, 3) uint8."""
+
+
+def masks_by_name(mask: MaskLike | Mapping[str, MaskLike] | None) -> dict[str, MaskLike]:
+    """Return masks by their names, from one, whose name is '', or from several.
+
+    Raises:
+        OptionError: a name that a recipe could not hold.
+    """
+    masks = mask if isinstance(mask, Mapping) else {} if mask is None else {"": mask}
+    odd = next((name for name in masks if "." in name), None)
+    if odd is not None:
+        raise OptionError(f"a mask is named {odd!r}; a name has no dot.")
+    return dict(masks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ White may change, black stays. Sizes are (height, width).
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,22 @@ from scumble.decoding import check_size, decode
 from scumble.errors import ImageError
 from scumble.pixels import Fit, Pixels, Size, described, digest, in_words, placement
 
-__all__ = ["Mask", "load_mask", "mask_to_latent", "read_mask"]
+__all__ = [
+    "SOURCE_NAMES",
+    "Mask",
+    "MaskLike",
+    "load_mask",
+    "mask_name",
+    "mask_source",
+    "mask_to_latent",
+    "read_mask",
+]
+
+SOURCE_NAMES = r"^(image|mask(\.[^.]+)?)$"
+"""What a recipe calls the files of a run: a mask that the user named is `mask.NAME`."""
+
+MaskLike: TypeAlias = str | Path | Image.Image | Pixels | Bools
+"""A path, a Pillow image, (h, w) bool, (h, w) uint8 or (h, w, 3) uint8."""
 
 WHITE_FROM = 128  # the first of 256 levels above one half
 
@@ -41,8 +57,19 @@ class Mask:
         object.__setattr__(self, "sha256", digest(self.pixels))
 
 
+def mask_source(name: str) -> str:
+    """Return what a recipe calls a mask; the one without a name is `mask`."""
+    return f"mask.{name}" if name else "mask"
+
+
+def mask_name(source: str) -> str | None:
+    """Return the name of a mask from what a recipe calls it; None if that is no mask."""
+    kind, _, name = source.partition(".")
+    return name if kind == "mask" else None
+
+
 def load_mask(
-    source: str | Path | Image.Image | Pixels | Bools,
+    source: MaskLike,
     size: Size,
     *,
     fitted: Size | None = None,
@@ -53,7 +80,7 @@ def load_mask(
 
 
 def read_mask(
-    source: str | Path | Image.Image | Pixels | Bools,
+    source: MaskLike,
     size: Size,
     *,
     fitted: Size | None = None,
@@ -134,7 +161,7 @@ def _fitted(bits: Bools, name: str, size: Size, how: Fit) -> Bools:
     return np.pad(inner, place.borders)
 
 
-def _levels(source: str | Path | Image.Image | Pixels | Bools) -> tuple[Pixels, list[str]]:
+def _levels(source: MaskLike) -> tuple[Pixels, list[str]]:
     """Return grey levels, (h, w) uint8, and notes."""
     if isinstance(source, str | Path | Image.Image):
         decoded = decode(source, what="mask", background=0, colour=False)

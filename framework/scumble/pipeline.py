@@ -1,8 +1,6 @@
 """From a checked request to a finished run: text, inversion, plans, schedule, sampling, pixels."""
 
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +8,9 @@ import numpy as np
 
 from scumble.arrays import Array, Bools, Floats, frozen
 from scumble.attention_maps import RunMaps
-from scumble.engine import engines_with
-from scumble.errors import OptionError, UnsupportedError
+from scumble.checking import require_engine
+from scumble.errors import OptionError
+from scumble.guiding import Guided
 from scumble.hookspecs import RunView, Trajectory
 from scumble.host import Host
 from scumble.images import (
@@ -23,35 +22,19 @@ from scumble.images import (
     mask_to_latent,
     to_model,
 )
-from scumble.masks import Mask, read_mask
+from scumble.masks import Mask, MaskLike, mask_source, read_mask
 from scumble.planner import compile_plans
-from scumble.plans import Plan
+from scumble.ports import Group
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress, Sampled, sample
-from scumble.schedule import Job, Schedule
+from scumble.schedule import SOURCE, Job, Schedule
 from scumble.schedulers import DDIM
 from scumble.sensitivity import require_effect
 from scumble.session import Session
 from scumble.source_memory import source_key, trajectory_key
+from scumble.stopwatch import Stopwatch
 
-__all__ = ["Finished", "Pipeline", "Stopwatch"]
-
-
-class Stopwatch:
-    """Seconds by stage of a run."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Generator[None]:
-        """Add the time spent inside to a stage."""
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begun
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+__all__ = ["Finished", "Pipeline"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +48,8 @@ class Finished:
         rows: row evaluations by variant; `inversion` are those of inverting.
         trajectory: of the inversion, or None.
         remembered: (steps,) bool, steps whose source state is at hand for the next run.
+        guided: what guides did, in order.
+        levels: for each step, picture -> the latent it started from.
     """
 
     pixels: dict[int, Array]
@@ -73,6 +58,8 @@ class Finished:
     rows: dict[str, int]
     trajectory: Trajectory | None
     remembered: Bools
+    guided: tuple[Guided, ...]
+    levels: tuple[dict[int, Floats], ...]
 
 
 @dataclass(slots=True)
@@ -87,7 +74,7 @@ class Pipeline:
         host: the plugins.
         inversion: inverts; only used with a picture.
         picture: fitted to the run's size, or None if the source is generated.
-        mask: fitted likewise.
+        masks: by name, fitted likewise; the one without a name is ''.
         callback: told of each step.
         reduce: False turns the planner's reductions off.
         ahead: True records the source's state at every step, for later runs.
@@ -102,7 +89,7 @@ class Pipeline:
     host: Host
     inversion: Host | None = None
     picture: Picture | None = None
-    mask: Mask | None = None
+    masks: dict[str, Mask] = field(default_factory=dict[str, Mask])
     callback: Callable[[Progress], None] | None = None
     reduce: bool = True
     ahead: bool = False
@@ -127,7 +114,8 @@ class Pipeline:
             plans = self.host.plan(run)
             session.count_as("planning")
         trajectory, key = self._trajectory(run)
-        job = self._job(run.scheduler, trajectory, key)
+        start = self._start(run, trajectory)
+        job = self._job(run.scheduler, trajectory, key, start)
         with self.watch.stage("planning"):
             schedule = compile_plans(
                 plans,
@@ -135,22 +123,33 @@ class Pipeline:
                 session.info.sizes(run.latent),
                 reduce=self.reduce,
                 supports=session.engine.supports,
+                apart=session.gradients is not session,
             )
-            self._require_engine(plans, schedule)
+            require_engine(session, plans, schedule)
         with self.watch.stage("probe"):
             self._probe(schedule)
-        start = self._start(run, trajectory)
         with self.watch.stage("sampling"):
             done = sample(session, self.host, run, schedule, start, trajectory, self.callback, key)
         with self.watch.stage("decode"):
             pixels = {p: self._decode(done, p) for p in sorted(self.wanted)}
-        maps = RunMaps(session, run, job, plans, done.levels)
+        maps = RunMaps(session, run, job, plans, done.levels, done.masks)
         self.notes.extend(session.recovery.notes)
         known = self._remembered(key)
-        return Finished(pixels, done.latents, maps, dict(session.rows), trajectory, known)
+        return Finished(
+            pixels,
+            done.latents,
+            maps,
+            dict(session.rows),
+            trajectory,
+            known,
+            done.guided,
+            done.levels,
+        )
 
-    def read(self, image: PictureLike, mask: PictureLike | None = None) -> dict[str, Any]:
-        """Take a picture, and a mask of its size, fitted to the run's; return where they came from.
+    def read(
+        self, image: PictureLike, masks: Mapping[str, MaskLike] | None = None
+    ) -> dict[str, Any]:
+        """Take a picture, and masks of its size, fitted to the run's; return where they came from.
 
         Raises:
             ImageError: a file that cannot be used.
@@ -160,9 +159,9 @@ class Pipeline:
         original = load_picture(image)
         self.picture = fit(original, (height, width), how)
         taken: dict[str, Picture | Mask] = {"image": self.picture}
-        if mask is not None:
-            self.mask = read_mask(mask, original.size, fitted=(height, width), how=how)
-            taken["mask"] = self.mask
+        for name, mask in (masks or {}).items():
+            fitted = read_mask(mask, original.size, fitted=(height, width), how=how)
+            self.masks[name] = taken[mask_source(name)] = fitted
         for one in taken.values():
             self.notes.extend(one.notes)
         return {name: {"path": one.origin, "sha256": one.sha256} for name, one in taken.items()}
@@ -198,9 +197,10 @@ class Pipeline:
                 image = frozen(
                     session.recovery.encode_image(pixels)[0].astype(session.engine.dtype)
                 )
-        mask: Array | None = None
-        if self.mask is not None:
-            mask = frozen(mask_to_latent(self.mask.pixels, latent).astype(np.float32))
+        masks = {
+            name: frozen(mask_to_latent(mask.pixels, latent).astype(np.float32))
+            for name, mask in self.masks.items()
+        }
         return RunView(
             steps=request.steps,
             guidance=request.guidance,
@@ -211,8 +211,12 @@ class Pipeline:
             scheduler=DDIM(session.checkpoint.scheduler, request.steps),
             seed=request.seed,
             image=image,
-            mask=mask,
+            mask=masks.pop("", None),
+            masks=masks,
             predict=session.predict,
+            look=session.look,
+            encode=encode,
+            factor=session.info.factor,
         )
 
     def _trajectory(self, run: RunView) -> tuple[Trajectory | None, str]:
@@ -225,7 +229,7 @@ class Pipeline:
             return None, ""
         sources = self.session.sources
         # An inversion that saw the targets could not serve the next edit of the picture.
-        seen = replace(run, targets=(), mask=None)
+        seen = replace(run, targets=(), mask=None, masks={})
         identity = self.inversion.identity if sources.keeps else None
         with self.watch.stage("inversion"):
             inverted = "" if identity is None else trajectory_key(seen, identity)
@@ -239,7 +243,13 @@ class Pipeline:
         self.session.count_as("inversion")
         return trajectory, source
 
-    def _job(self, scheduler: DDIM, trajectory: Trajectory | None, key: str) -> Job:
+    def _job(
+        self,
+        scheduler: DDIM,
+        trajectory: Trajectory | None,
+        key: str,
+        start: Mapping[int, Floats],
+    ) -> Job:
         steps = self.request.steps
         return Job(
             steps=steps,
@@ -248,7 +258,7 @@ class Pipeline:
             wanted=self.wanted,
             guided=self.request.guidance != 1,
             recorded=trajectory is not None and trajectory.pinned,
-            shared_start=True,
+            shared_start=all(np.array_equal(latent, start[0]) for latent in start.values()),
             identity=np.array([scheduler.is_identity(i) for i in range(steps)]),
             replayed=self._remembered(key),
             record=("ahead" if self.ahead else "live") if key else "never",
@@ -264,26 +274,22 @@ class Pipeline:
             noise = run.random().standard_normal(shape).astype(dtype)
         else:
             noise = trajectory.latents[0].astype(dtype)
-        return dict.fromkeys(range(len(self.prompts)), noise)
-
-    def _require_engine(self, plans: list[Plan], schedule: Schedule) -> None:
-        """Refuse an engine that cannot bind what some step needs, naming those that could."""
-        engine = self.session.engine
-        short = next((s for s in schedule.steps if not engine.supports(s.groups)), None)
-        if short is None:
-            return
-        owners = ", ".join(plan.owner for plan in plans if plan.needs & short.groups)
-        others = ", ".join(engines_with(short.groups)) or "none that is installed"
-        raise UnsupportedError(
-            f"{owners or 'this run'} needs {', '.join(sorted(short.groups))} in one step, which "
-            f"engine {engine.name!r} does not have for this model; engines that could: {others}."
-        )
+        start = dict.fromkeys(range(len(self.prompts)), noise)
+        with self.watch.stage("initial noise"):
+            changed = self.host.initial_noise(run, start)
+        if trajectory is not None and trajectory.pinned:
+            changed[SOURCE] = noise
+        return changed
 
     def _probe(self, schedule: Schedule) -> None:
-        for group in sorted(schedule.groups - self.session.probed):
-            require_effect(self.session, group)
-            self.session.probed.add(group)
-        self.session.rows.pop("probe", None)
+        guided = frozenset[Group](("loss",) if any(step.guides for step in schedule.steps) else ())
+        needs = ((self.session, schedule.groups), (self.session.gradients, guided))
+        for session, groups in needs:
+            for group in sorted(groups - session.probed):
+                require_effect(session, group)
+                session.probed.add(group)
+        for name in ("probe", "gradient"):
+            self.session.rows.pop(name, None)
 
     def _decode(self, done: Sampled, picture: int) -> Array:
         latent = done.latents[picture][None]

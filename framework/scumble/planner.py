@@ -12,30 +12,29 @@ first and keeps what a wanted latent needs; every reduction is exact in real ari
 
 from collections.abc import Callable, Iterable, Sequence
 
-from scumble.arrays import Array, require_finite
 from scumble.bindings import Bindings
-from scumble.errors import OptionError
-from scumble.plans import (
+from scumble.checking import check_control, refers_to
+from scumble.controls import (
     Branch,
     Control,
     FeatureRoute,
+    Guide,
     Mix,
-    Plan,
     Read,
-    Region,
-    Route,
     Watch,
     group_of,
 )
+from scumble.guided import plan_guide
+from scumble.plans import Plan
 from scumble.ports import Group, PortSizes
 from scumble.schedule import SOURCE, Job, Row, Schedule, Step
-from scumble.sites import Kind
 
 __all__ = ["compile_plans"]
 
 Supports = Callable[[frozenset[Group]], bool]
 RECORD: frozenset[Group] = frozenset({"record"})
 REPLAY: frozenset[Group] = frozenset({"replay"})
+LOSS: frozenset[Group] = frozenset({"loss"})
 
 
 def compile_plans(
@@ -45,6 +44,7 @@ def compile_plans(
     *,
     reduce: bool = True,
     supports: Supports = lambda _: True,
+    apart: bool = False,
 ) -> Schedule:
     """Compile plans into a schedule.
 
@@ -56,6 +56,7 @@ def compile_plans(
             reductions are tested against.
         supports: whether the engine binds these port groups in one step; where it cannot record
             or replay beside them, the source row runs and nothing is kept.
+        apart: True if gradients are another engine's, which needs source state of its own.
 
     Raises:
         OptionError: two plugins write one port at the same site, step and row; or a control
@@ -63,8 +64,9 @@ def compile_plans(
     """
     controls = [(plan.owner, control) for plan in plans for control in plan.controls]
     for owner, control in controls:
-        _check(owner, control, job, sizes)
-    always: frozenset[Group] = frozenset(group for plan in plans for group in plan.needs)
+        check_control(owner, control, job, sizes)
+    needs = frozenset[Group](group for plan in plans for group in plan.needs)
+    always = needs - LOSS
     needed = [job.steps if picture in job.wanted else -1 for picture in range(len(job.prompts))]
     steps: list[Step] = []
     for index in reversed(range(job.steps)):
@@ -85,7 +87,9 @@ def compile_plans(
         branches = _live(moving, active, job.guided or not reduce, {SOURCE} if ahead else set())
         for branch in branches:
             needed[branch.picture] = max(needed[branch.picture], index)
-        steps.append(_step(index, branches, moving, active, job, sizes, reduce, always, supports))
+        steps.append(
+            _step(index, branches, moving, active, job, sizes, reduce, always, supports, apart)
+        )
     return Schedule(tuple(reversed(steps)))
 
 
@@ -93,17 +97,6 @@ def _active(control: Control, index: int) -> bool:
     if isinstance(control, Mix):
         return control.pair(index) is not None
     return bool(control.steps[index])
-
-
-def _refers_to(control: Control) -> tuple[Branch, ...]:
-    match control:
-        case Route():
-            parts = (control.query, control.key, control.value)
-            return tuple(branch for branch in parts if branch is not None)
-        case Mix() | FeatureRoute():
-            return (control.source,)
-        case Read() | Region() | Watch():
-            return ()
 
 
 def _live(
@@ -125,8 +118,8 @@ def _live(
         found = {
             other
             for _, control in active
-            if not isinstance(control, Watch) and control.branch in waiting
-            for other in _refers_to(control)
+            if not isinstance(control, Guide | Watch) and control.branch in waiting
+            for other in refers_to(control)
         }
         waiting = found - live
         live |= found
@@ -143,20 +136,31 @@ def _step(
     reduce: bool,
     always: frozenset[Group],
     supports: Supports,
+    apart: bool,
 ) -> Step:
-    controlled = {control.branch for _, control in active if not isinstance(control, Watch | Read)}
-    live = [(o, c) for o, c in active if not isinstance(c, Watch) and c.branch in branches]
+    guides = [
+        plan_guide(owner, control, active, job.text(control.branch), sizes, index)
+        for owner, control in active
+        if isinstance(control, Guide) and control.branch in branches and not job.identity[index]
+    ]
+    told = bool(guides) and (apart or not job.replayed[index])
+    at_hand = job.replayed[index] or (told and not apart)
+    edits = [(o, c) for o, c in active if not isinstance(c, Guide | Watch)]
+    controlled = {control.branch for _, control in edits if not isinstance(control, Read)}
+    live = [(o, c) for o, c in edits if c.branch in branches]
     found: list[Group | None] = [group_of(control) for _, control in live]
     groups = frozenset[Group](group for group in found if group is not None)
 
     def identity(branch: Branch) -> tuple[object, ...]:
         if not reduce or branch in controlled:
             return (branch,)
-        latent = SOURCE if index == 0 and job.shared_start else branch.picture
+        # A guide moves a latent before the first step.
+        shared = index == 0 and job.shared_start and not guides
+        latent = SOURCE if shared else branch.picture
         return (latent, job.text(branch))
 
     replayed_as = None
-    if reduce and job.replayed[index] and supports(groups | REPLAY):
+    if reduce and at_hand and supports(groups | REPLAY):
         replayed_as = _replayed_as(branches, moving, active, identity)
     rows: list[Row] = []
     place: dict[tuple[object, ...], int] = {}
@@ -171,14 +175,13 @@ def _step(
     row_of = {branch: place[identity(branch)] for branch in branches}
     bindings = Bindings(sizes, len(rows), replayed_as is not None, row_of, index)
     for owner, control in live:
-        assert not isinstance(control, Watch)
         bindings.bind(owner, control)
     if not reduce:
         bindings.force(always)
     source = Branch(SOURCE)
     if (
         job.record != "never"
-        and not job.replayed[index]
+        and not at_hand
         and source in row_of
         and source not in controlled
         and supports(groups | RECORD)
@@ -196,8 +199,11 @@ def _step(
         ports,
         bindings.groups,
         reads,
+        bindings.masks,
         replay=replayed_as is not None,
         record="record" in bindings.groups,
+        guides=tuple(guides),
+        told=told,
     )
 
 
@@ -213,7 +219,7 @@ def _replayed_as(
     were recorded with no control on the source. A batch needs a row that is not replayed.
     """
     source = Branch(SOURCE)
-    edits = [control for _, control in active if not isinstance(control, Read | Watch)]
+    edits = [control for _, control in active if not isinstance(control, Read | Guide | Watch)]
     if source not in branches or any(control.branch == source for control in edits):
         return None
     key = identity(source)
@@ -224,52 +230,3 @@ def _replayed_as(
     )
     alone = all(identity(branch) == key for branch in branches)
     return None if gives_noise or gives_features or alone else key
-
-
-def _check(owner: str, control: Control, job: Job, sizes: PortSizes) -> None:
-    steps = control.at if isinstance(control, Mix) else control.steps
-    what = f"{owner or 'a plan'}: {type(control).__name__}"
-    if steps.shape != (job.steps,):
-        raise OptionError(f"{what} covers {steps.shape} steps, the run has {job.steps}.")
-    named = [Branch(control.picture)] if isinstance(control, Watch) else [control.branch]
-    for branch in (*named, *_refers_to(control)):
-        if not 0 <= branch.picture < len(job.prompts):
-            raise OptionError(f"{what} names picture {branch.picture} of {len(job.prompts)}.")
-    if isinstance(control, Watch):
-        return
-    _check_arrays(what, control, sizes)
-    kind = _site_kind(control)
-    count = sizes.sites.count(kind)
-    if not control.sites or min(control.sites) < 0 or max(control.sites) >= count:
-        raise OptionError(f"{what} names {kind} sites {control.sites}; there are 0 to {count - 1}.")
-
-
-def _check_arrays(what: str, control: Control, sizes: PortSizes) -> None:
-    """Refuse arrays of another size than the model's, and numbers that are none."""
-    tokens, grid = sizes.tokens, sizes.latent[1:]
-    wanted: dict[str, tuple[Array, tuple[int, ...]]] = {}
-    match control:
-        case Mix():
-            wanted["matrices"] = (control.matrices, (len(control.matrices), tokens, tokens))
-        case Read():
-            wanted["weights"] = (control.weights, (len(control.weights), tokens))
-        case Region():
-            wanted |= {"query": (control.query, grid), "key": (control.key, grid)}
-        case _:
-            return
-    for name, (array, shape) in wanted.items():
-        if array.shape != shape:
-            raise OptionError(f"{what}: {name} has shape {array.shape}, this model needs {shape}.")
-        require_finite(array, f"{what}: {name}")
-    if isinstance(control, Mix):
-        require_finite(control.own, f"{what}: own")
-
-
-def _site_kind(control: Route | Mix | Read | FeatureRoute | Region) -> Kind:
-    match control:
-        case Route() | Region():
-            return "self"
-        case Mix() | Read():
-            return "cross"
-        case FeatureRoute():
-            return "resnet"

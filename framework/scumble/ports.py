@@ -31,7 +31,9 @@ __all__ = [
     "neutral",
 ]
 
-Group = Literal["plain", "route", "mix", "read", "feature", "region", "record", "replay"]
+Group = Literal[
+    "plain", "route", "mix", "read", "feature", "region", "join", "record", "replay", "loss"
+]
 DType = Literal["float", "index"]
 
 
@@ -67,8 +69,15 @@ INPUTS: tuple[Port, ...] = (
     Port("region.query", ("rows", "height", "width"), "float", "region"),  # 0 or 1
     Port("region.key", ("rows", "height", "width"), "float", "region"),  # 0 or 1
     Port("region.sites", ("self", "rows"), "float", "region"),  # 1 where regions are in force
+    Port("join.row", ("rows",), "index", "join"),  # whose keys are seen beside the routed ones
+    Port("join.sites", ("self", "rows"), "float", "join"),  # 1 where they are
     Port("record.row", ("1",), "index", "record"),
     Port("source.text", ("1", "tokens", "features"), "float", "replay"),
+    Port("loss.words", ("rows", "words", "tokens"), "float", "loss"),  # weights of a term's words
+    Port("loss.rest", ("rows", "words", "tokens"), "float", "loss"),  # and of what they share with
+    Port("loss.masks", ("rows", "words", "height", "width"), "float", "loss"),  # 0 or 1
+    Port("loss.weights", ("rows", "words", "2"), "float", "loss"),  # of its token and space ratio
+    Port("loss.sites", ("cross",), "float", "loss"),  # 1 where maps are seen
 )
 """Every fixed input. A replaying variant has `source.<site path>` (1, cells, channels) beside."""
 
@@ -83,8 +92,9 @@ was recorded of the source holds their effect already.
 """
 
 CONTROL_GROUPS: tuple[Group, ...] = (
-    "route", "mix", "read", "feature", "region", "record", "replay",
+    "route", "mix", "read", "feature", "region", "join", "record", "replay",
 )  # fmt: skip
+"""The groups that a step binds; `loss` is of gradients alone."""
 
 BY_NAME = {port.name: port for port in (*INPUTS, *ADDED)}
 
@@ -196,8 +206,9 @@ def _check_one(port: Port, value: object, sizes: PortSizes, rows: int, replayed:
             for symbol, size in zip(port.axes, wanted, strict=True)
         )
         raise PortError(f"port {port.name!r} has shape {array.shape}, want ({shown}).")
-    limits = {"route": rows + replayed, "mix.row": rows + replayed, "feature_route": rows,
-              "record.row": rows}  # fmt: skip
+    beyond = rows + replayed
+    limits = {"route": beyond, "mix.row": beyond, "join.row": beyond,
+              "feature_route": rows, "record.row": rows}  # fmt: skip
     if port.name in limits and (array.min() < 0 or array.max() >= limits[port.name]):
         raise PortError(
             f"port {port.name!r} addresses row {int(array.max())} or {int(array.min())}; "
@@ -229,6 +240,7 @@ def neutral(group: Group, sizes: PortSizes, rows: int, replayed: bool = False) -
             "region.key": np.zeros((rows, height, width)),
             "region.sites": np.zeros((selfs, rows)),
         },
+        "join": {"join.row": own, "join.sites": np.zeros((selfs, rows))},
         "record": {"record.row": np.zeros(1, np.int64)},
     }
     if group not in values:

@@ -111,6 +111,7 @@ class EngineRequest(Options):
         mode: `eager` runs the UNet as it is, `compile` and `graph` in a form made for its shapes.
         revision: of a hub id.
         local_files_only: never ask the hub.
+        gradient_engine: the engine of what needs a derivative; None is the run's own.
     """
 
     model: str = "rooms"
@@ -121,6 +122,7 @@ class EngineRequest(Options):
     mode: Literal["eager", "compile", "graph"] = "eager"
     revision: str | None = None
     local_files_only: bool = False
+    gradient_engine: str | None = None
 
 
 REQUESTS: dict[str, type[Options]] = {

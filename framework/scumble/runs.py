@@ -11,6 +11,7 @@ from PIL import Image
 from scumble.arrays import Array, Floats
 from scumble.attention_maps import RunMaps
 from scumble.errors import OptionError
+from scumble.guiding import Guided
 from scumble.hookspecs import Trajectory
 from scumble.pipeline import Finished
 from scumble.recipes import write_picture
@@ -40,7 +41,8 @@ class Run:
 
     Attributes:
         recipe: everything needed to do it again: request, seed, model, engine, versions, sources.
-        rows: row evaluations by variant; `inversion` are those of inverting.
+        rows: row evaluations by variant; `inversion` are those of inverting. Gradients are counted
+            too, as `gradient`: each runs a row forward, up to the last map it needs, and back.
         timings: seconds by stage.
         latents: picture -> (channels, height, width); 0 is the source.
         notes: sentences on what was converted on the way in.
@@ -91,9 +93,26 @@ class Run:
         return self._finished.trajectory
 
     @property
+    def path(self) -> Trajectory:
+        """The latents that the first of `images` went through, for an edit that goes on from it."""
+        picture = min((p for p in self._finished.pixels if p > 0), default=0)
+        levels = [level[picture] for level in self._finished.levels]
+        return Trajectory(np.stack([*levels, self.latents[picture]]), pinned=True)
+
+    @property
     def row_count(self) -> int:
-        """Row evaluations of the whole run, inversion included, maps not."""
-        return sum(self.rows.values())
+        """Row evaluations of the whole run, inversion included, maps and gradients not."""
+        return sum(count for name, count in self.rows.items() if name != "gradient")
+
+    @property
+    def gradient_count(self) -> int:
+        """Gradients of the whole run."""
+        return self.rows.get("gradient", 0)
+
+    @property
+    def guided(self) -> tuple[Guided, ...]:
+        """What guides did, in order: the losses before each update."""
+        return self._finished.guided
 
     @property
     def provenance(self) -> Mapping[str, Any]:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from scumble.arrays import Floats, read_only, require_finite
-from scumble.errors import EngineError
-from scumble.hookspecs import RunView, StepView, Trajectory
+from scumble.errors import EngineError, PluginError
+from scumble.guiding import Guided, guide, recorded_of, tell_source
+from scumble.hookspecs import BeforeView, GuidedNoise, RunView, StepView, Trajectory
 from scumble.host import Host
 from scumble.schedule import SOURCE, Schedule, Step
 from scumble.session import Session
 
-__all__ = ["Progress", "Sampled", "sample", "step_ports"]
+__all__ = ["Masks", "Progress", "Sampled", "sample", "step_ports"]
+
+Masks = Mapping[str, Mapping[str, Floats]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,10 +40,14 @@ class Sampled:
     Attributes:
         latents: picture -> its final (channels, height, width) latent.
         levels: for each step, picture -> the latent it started from; maps are computed from these.
+        masks: for each step, plugin -> name -> mask that it gave.
+        guided: what guides did, in order.
     """
 
     latents: dict[int, Floats]
     levels: tuple[dict[int, Floats], ...]
+    masks: tuple[Masks, ...]
+    guided: tuple[Guided, ...]
 
 
 def sample(
@@ -72,19 +79,36 @@ def sample(
     latents = dict(start)
     current = set(latents)
     levels: list[dict[int, Floats]] = []
+    masks: list[Masks] = []
+    guides: list[Guided] = []
+    reads: dict[str, Floats] = {}
     pinned = trajectory if trajectory is not None and trajectory.pinned else None
     for step in schedule.steps:
+        state = _source_state(session, run, step, latents, source)
+        for each in step.guides:
+            moved, done = guide(
+                session.gradients, run, step.index, each, latents[each.picture], state
+            )
+            latents[each.picture] = moved
+            guides.append(done)
         levels.append({picture: latents[picture] for picture in current})
-        reads: dict[str, Floats] = {}
+        timestep = int(run.scheduler.timesteps[step.index])
+        before = BeforeView(step.index, timestep, dict(latents), reads)
+        masks.append(host.before_step(run, before))
+        reads = {}
         if step.rows:
-            ports = step_ports(session, run, step, latents)
+            ports = step_ports(session, run, step, latents, masks[-1])
             if step.replay:
-                ports |= _replayed(session, run, source, step.index)
+                own = state and session.gradients is session
+                ports |= state if own else _replayed(session, run, source, step.index)
             output = session.step(ports, step.variant, f"step {step.index}")
             if step.record:
                 session.sources.record(source, step.index, output.recorded)
             for picture, (unconditional, conditional) in step.noise.items():
                 noise = guided(output.noise, unconditional, conditional, run.guidance)
+                if unconditional is not None and host.guides:
+                    apart = (output.noise[unconditional], output.noise[conditional])
+                    noise = host.guidance(run, before, GuidedNoise(picture, *apart, noise))
                 latents[picture] = run.scheduler.forward(latents[picture], noise, step.index)
             for slot in step.reads:
                 reads[slot.name] = output.reads[slot.stride][slot.row, slot.first : slot.last]
@@ -97,7 +121,25 @@ def sample(
             require_finite(latent, f"the latent of picture {picture} after step {step.index}")
         if callback is not None:
             callback(Progress(step.index, run.steps, read_only(latents)))
-    return Sampled({picture: latents[picture] for picture in current}, tuple(levels))
+    final = {picture: latents[picture] for picture in current}
+    return Sampled(final, tuple(levels), tuple(masks), tuple(guides))
+
+
+def _source_state(
+    session: Session, run: RunView, step: Step, latents: Mapping[int, Floats], source: str
+) -> dict[str, object]:
+    """Return the source row's state for a step's guides, as replay ports; none without guides.
+
+    Where the engine of the gradients is the run's own, the step replays the same state.
+    """
+    if not step.guides:
+        return {}
+    if not step.told:
+        return _replayed(session, run, source, step.index)
+    state = tell_source(session.gradients, run, step, latents)
+    if source and session.gradients is session:
+        session.sources.record(source, step.index, recorded_of(state))
+    return state
 
 
 def _replayed(session: Session, run: RunView, source: str, step: int) -> dict[str, object]:
@@ -121,13 +163,28 @@ def guided(noise: Floats, unconditional: int | None, conditional: int, guidance:
 
 
 def step_ports(
-    session: Session, run: RunView, step: Step, latents: Mapping[int, Floats]
+    session: Session, run: RunView, step: Step, latents: Mapping[int, Floats], masks: Masks
 ) -> dict[str, object]:
-    """Return every port of a step: rows of latents and text, and the step's controls."""
+    """Return every port of a step: rows of latents and text, and the step's controls.
+
+    Raises:
+        PluginError: a mask that a plugin's control names and the plugin did not give.
+    """
     timestep = int(run.scheduler.timesteps[step.index])
+    controls = dict(step.ports)
+    for slot in step.masks:
+        mask = masks.get(slot.owner, {}).get(slot.name)
+        if mask is None:
+            raise PluginError(
+                f"plugin {slot.owner!r} gave no mask {slot.name!r} at step {step.index}, and its "
+                "plan has a region of that name there."
+            )
+        # A copy: the port's own array belongs to the schedule, which is run more than once.
+        controls[slot.port] = np.array(controls[slot.port])
+        controls[slot.port][slot.row] = mask
     return {
         "sample": np.stack([latents[row.picture] for row in step.rows]),
         "timestep": np.full(len(step.rows), timestep, dtype=np.int64),
         **session.text_ports([row.text for row in step.rows], run.latent),
-        **step.ports,
+        **controls,
     }

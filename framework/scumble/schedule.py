@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scumble.arrays import Array, Bools
-from scumble.bindings import ReadSlot
+from scumble.bindings import MaskSlot, ReadSlot
+from scumble.controls import Branch
 from scumble.errors import OptionError
-from scumble.plans import Branch
+from scumble.guided import GuideStep
 from scumble.ports import Group
 
 __all__ = ["SOURCE", "Job", "Row", "Schedule", "Step"]
@@ -81,8 +82,11 @@ class Step:
         ports: non-neutral control ports.
         groups: the port groups bound.
         reads: where the named reads are found.
+        masks: where masks go that a `before_step` hook gives.
         replay: True if row index len(rows) addresses the recorded source row.
         record: True if the source row's state is given out, for later runs.
+        guides: gradients that come before the rows run.
+        told: True if the source row runs by itself before the guides, to give out its state.
     """
 
     index: int
@@ -93,8 +97,11 @@ class Step:
     ports: dict[str, Array] = field(default_factory=dict[str, Array])
     groups: frozenset[Group] = frozenset()
     reads: tuple[ReadSlot, ...] = ()
+    masks: tuple[MaskSlot, ...] = ()
     replay: bool = False
     record: bool = False
+    guides: tuple[GuideStep, ...] = ()
+    told: bool = False
 
     @property
     def variant(self) -> str:

@@ -41,6 +41,9 @@ def perturbed(group: Group, sizes: PortSizes) -> dict[str, Array]:
             ports["region.query"][1, : height // 2] = 1
             ports["region.key"][1, :, : width // 2] = 1
             ports["region.sites"][:, 1] = 1
+        case "join":
+            ports["join.row"][1] = 0
+            ports["join.sites"][:, 1] = 1
         case _:
             raise ControlError(f"port group {group!r} has no perturbation.")
     return ports
@@ -62,6 +65,8 @@ def require_effect(session: Session, group: Group) -> None:
     }
     if group in ("record", "replay"):
         moved = _replay_moves(session, base)
+    elif group == "loss":
+        moved = _gradient_moves(session, base)
     else:
         where = f"the probe of the {group} ports"
         changed = session.step({**base, **perturbed(group, sizes)}, "probe", where)
@@ -75,6 +80,35 @@ def require_effect(session: Session, group: Group) -> None:
             f"the {group} ports of engine {session.engine.name!r} have no effect on model "
             f"{session.checkpoint.name!r} (moved by {moved:.1e}); export or load it anew."
         )
+
+
+def _gradient_moves(session: Session, base: Mapping[str, object]) -> float:
+    """Return how far a gradient moves when its loss is on another word."""
+    sizes = session.info.sizes(session.info.sites.native)
+    one = {name: np.asarray(value)[:1] for name, value in base.items()}
+    source = session.step({**one, "record.row": np.zeros(1, dtype=np.int64)}, "probe").recorded
+    words, masks = (np.zeros((1, 1, *shape)) for shape in ((sizes.tokens,), sizes.latent[1:]))
+    masks[..., : sizes.latent[1] // 2, :] = 1
+    gate = np.zeros(sizes.sites.count("cross"))
+    gate[list(sizes.sites.select("cross", strides=(sizes.sites.map_stride,)))] = 1
+    ports: dict[str, object] = {
+        **one,
+        **neutral("route", sizes, 1, replayed=True),
+        **neutral("mix", sizes, 1, replayed=True),
+        **source,
+        "source.text": one["text"],
+        "loss.rest": np.ones_like(words),
+        "loss.masks": masks,
+        "loss.weights": np.ones((1, 1, 2)),
+        "loss.sites": gate,
+    }
+    slopes: list[Floats] = []
+    for token in (1, 2):
+        words = np.zeros_like(words)
+        words[..., token] = token
+        slopes.append(session.gradient({**ports, "loss.words": words}, "the probe").latents)
+    largest = max(float(np.abs(slopes[0]).max()), 1e-30)
+    return float(np.abs(slopes[1] - slopes[0]).max()) / largest
 
 
 def _random_text(sizes: PortSizes, rng: np.random.Generator) -> Embedding:

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from scumble.arrays import Array, Floats
+from scumble.arrays import Array, Floats, require_finite
 from scumble.embeddings import Embedding, text_ports
-from scumble.engine import Engine, ModelInfo, StepOutput, as_float
+from scumble.engine import Engine, Gradient, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
 from scumble.ports import Group
 from scumble.recovery import Recovery
@@ -57,6 +57,19 @@ class Session:
         )
         self.sources = SourceMemory(engine, budget, folder, identity)
         self.recovery = Recovery(engine, self.sources.release)
+        self.gradients: Session = self
+
+    def close(self) -> None:
+        """Forget recorded sources and free the device; safe to call twice."""
+        self.sources.clear()
+        self.engine.close()
+        if self.gradients is not self:
+            self.gradients.close()
+
+    def take_gradients_from(self, other: "Session") -> None:
+        """Let another engine, with the same model, compute what needs a derivative."""
+        other.rows = self.rows
+        self.gradients = other
 
     @property
     def fingerprint(self) -> str:
@@ -134,6 +147,48 @@ class Session:
             **self.text_ports([text], latent.shape[-2:]),
         }
         return self.step(ports, "plain", f"timestep {timestep}").noise[0]
+
+    def gradient(self, ports: Mapping[str, object], where: str) -> Gradient:
+        """Return a gradient in the host's dtype and count it.
+
+        Raises:
+            NumericalError: NaN or Inf in it.
+        """
+        dtype = self.engine.dtype
+        found = self.engine.gradient({n: _for_engine(v, dtype) for n, v in ports.items()})
+        self.rows["gradient"] += 1
+        require_finite(found.latents, f"the gradient at {where}")
+        require_finite(found.losses, f"the loss at {where}")
+        return found
+
+    def look(
+        self, latent: Floats, timestep: int, text: str, weights: Floats, sites: tuple[int, ...]
+    ) -> Floats:
+        """Return (k, height / stride, width / stride) attention; one row, cut short if it can be.
+
+        Args:
+            latent: (channels, height, width).
+            timestep: of training.
+            text: the prompt.
+            weights: (k, tokens).
+            sites: of cross-attention, all of one stride.
+        """
+        gate = np.zeros(self.info.sites.count("cross"))
+        gate[list(sites)] = 1
+        ports = {
+            "sample": latent[None],
+            "timestep": np.array([timestep], dtype=np.int64),
+            **self.text_ports([text], latent.shape[-2:]),
+            "read.weights": np.asarray(weights)[None],
+            "read.sites": gate,
+        }
+        maps = self.engine.look(
+            {name: _for_engine(value, self.engine.dtype) for name, value in ports.items()}
+        )
+        self.rows["look"] += 1
+        (found,) = maps.values()
+        require_finite(found, f"the attention maps at timestep {timestep}")
+        return found[0]
 
 
 def _for_engine(value: object, dtype: type[np.floating]) -> object:

@@ -8,19 +8,65 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from scumble.engine import Gradient
 from scumble.models import Checkpoint
 from scumble.packs import MANIFEST
+from scumble.ports import Group
 from scumble.session import Session
-from scumble.testing import fake_checkpoint, fake_session
+from scumble.testing import FakeEngine, fake_checkpoint, fake_session
 from scumble.testing.fake_engine import SITES
 
 Install = Callable[..., None]
 COMPONENTS = ("text_encoder", "vae_encoder", "vae_decoder")
+
+
+class Quadratic(FakeEngine):
+    """The fake engine, with gradients of a loss that can be solved by hand.
+
+    A term's token term is half the squared distance of the latent from the sum of its words, and
+    its space ratio the sum of the latent inside its mask. Where the row takes from the source, what
+    the source told is added to the words.
+    """
+
+    name = "quadratic"
+    groups: ClassVar[frozenset[Group]] = frozenset((*FakeEngine.groups, "loss"))
+
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
+        self.asked: list[dict[str, Any]] = []
+
+    def _gradient(self, ports: Mapping[str, Any]) -> Gradient:
+        self.asked.append(dict(ports))
+        latent = ports["sample"][0]
+        weights, words, masks = (ports[f"loss.{part}"][0] for part in ("weights", "words", "masks"))
+        wanted = words.sum(axis=1)
+        if ports["route"].any() or ports["mix.row"].any():
+            told = (value for name, value in ports.items() if name.startswith("source."))
+            wanted = wanted + sum(np.abs(value).mean() for value in told)
+        away = latent - wanted[:, None, None, None]
+        inside = np.broadcast_to(masks[:, None], away.shape)
+        axes = (1, 2, 3)
+        losses = np.stack([(away**2).sum(axes) / 2, (latent * inside).sum(axes)], axis=-1)
+        slope = np.tensordot(weights[:, 0], away, 1) + np.tensordot(weights[:, 1], inside, 1)
+        return Gradient(slope[None], losses[None])
+
+
+@pytest.fixture(scope="session")
+def quadratic() -> type[FakeEngine]:
+    """An engine with gradients."""
+    return Quadratic
+
+
+@pytest.fixture
+def guided(tmp_path: Path) -> Session:
+    """A fake model on an engine with gradients, in float64."""
+    return fake_session(tmp_path / "guided model", Quadratic)
 
 
 @pytest.fixture

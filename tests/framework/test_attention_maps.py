@@ -8,11 +8,19 @@ import pytest
 
 from scumble.arrays import Floats
 from scumble.attention_maps import RunMaps
+from scumble.controls import (
+    Branch,
+    Mix,
+    Read,
+    Region,
+    Route,
+    Watch,
+)
 from scumble.errors import PromptError
-from scumble.hookspecs import RunView, StepView, hookimpl
+from scumble.hookspecs import BeforeView, RunView, StepView, hookimpl
 from scumble.host import Host
 from scumble.pipeline import Finished, Pipeline
-from scumble.plans import Branch, Mix, Plan, Read, Route, Watch
+from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
 from scumble.requests import SamplingRequest
 from scumble.session import Session
@@ -63,6 +71,24 @@ def test_a_map_is_the_mean_of_what_a_read_sees_after_the_edit(session: Session):
     np.testing.assert_allclose(maps["blue"].values, np.mean(plugin.seen, axis=0), rtol=1e-6)
     assert maps["blue"].side == "target"
     assert maps["blue"].values.shape == (8, 8)
+
+
+def test_masks_that_were_given_step_by_step_hold_in_a_map(session: Session):
+    class Divides(Takes):
+        @hookimpl
+        def scumble_plan(self, run: RunView) -> Plan:
+            region = Region(Branch(1), "m", "m", (0, 1, 2), np.ones(run.steps, dtype=bool))
+            return Plan((*super().scumble_plan(run).controls, region))
+
+        @hookimpl
+        def scumble_before_step(self, run: RunView, step: BeforeView) -> dict[str, Floats]:
+            return {"m": np.roll(np.eye(*run.latent), 2 * step.index, axis=0)}
+
+    plugin = Divides()
+    maps = finished(session, plugin).maps
+    np.testing.assert_allclose(maps["blue"].values, np.mean(plugin.seen, axis=0), rtol=1e-6)
+    undivided = finished(session, Takes()).maps["blue"]
+    assert np.abs(maps["blue"].values - undivided.values).max() > 1e-4
 
 
 def test_it_is_computed_once(session: Session):

@@ -16,7 +16,7 @@ from scumble.testing import FakeEngine, fake_checkpoint
 from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
 
 SIZES = PortSizes((CHANNELS, 8, 8), TOKENS, FEATURES, SITES)
-REFERRING: tuple[Group, ...] = ("route", "mix", "feature")
+REFERRING: tuple[Group, ...] = ("route", "mix", "feature", "join")
 Ports = dict[str, Any]
 
 
@@ -45,7 +45,7 @@ def edited(
     own = np.arange(rows)
     for group in groups:
         ports |= neutral(group, SIZES, rows, replayed is not None)
-    for name in ("route", "mix.row", "feature_route"):
+    for name in ("route", "mix.row", "join.row", "feature_route"):
         if name not in ports:
             continue
         shape = ports[name].shape
@@ -59,6 +59,8 @@ def edited(
             ports[name] = rng.random(ports[name].shape).round(0 if "." in name else 3)
     if "region" in groups:
         ports["region.sites"] = rng.integers(0, 2, ports["region.sites"].shape).astype(float)
+    if "join" in groups:
+        ports["join.sites"] = rng.integers(0, 2, ports["join.sites"].shape).astype(float)
     if "read" in groups:
         ports["read.weights"] = rng.random((rows + (replayed is not None), 3, TOKENS))
         ports["read.sites"] = np.ones(SITES.count("cross"))
@@ -187,7 +189,7 @@ def test_the_row_to_record_is_recorded_once(engine: Engine):
 
 def test_every_port_with_rows_is_cut():
     """A port that is declared later is cut too, or this fails."""
-    ports = edited(6, 1, ("route", "mix", "read", "feature", "region"), 1)
+    ports = edited(6, 1, ("route", "mix", "read", "feature", "region", "join"), 1)
     part = split_rows(ports, 2)[1]
     for port in INPUTS:
         if port.name in ports:
@@ -195,6 +197,17 @@ def test_every_port_with_rows_is_cut():
             assert isinstance(cut, np.ndarray)
             whole = {"rows", "addressable"}.isdisjoint(port.axes)
             assert (cut.shape == ports[port.name].shape) == whole
+
+
+def test_a_row_stays_with_the_one_that_it_joins(engine: Engine):
+    ports = plain(5) | neutral("join", SIZES, 5)
+    ports["join.row"][3] = 0
+    ports["join.sites"][1, 3] = 1
+    assert [part.rows for part in split_rows(ports, 2)] == [(0, 3), (1, 2), (4,)]
+    whole = engine.step(ports)
+    require_equal(in_parts(engine, ports, 2), whole)
+    # Not because nothing was at stake: by itself, the row is another.
+    assert np.abs(whole.noise[3] - engine.step(plain(5)).noise[3]).max() > 0.01
 
 
 def test_nothing_given_is_changed():

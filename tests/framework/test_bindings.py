@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from scumble.bindings import Bindings, ReadSlot
+from scumble.bindings import Bindings, MaskSlot, ReadSlot
+from scumble.controls import (
+    Branch,
+    FeatureRoute,
+    Join,
+    Mix,
+    Read,
+    Region,
+    Route,
+)
 from scumble.errors import OptionError
-from scumble.plans import Branch, FeatureRoute, Mix, Read, Region, Route
 from scumble.ports import PortSizes, check_inputs, neutral
 from scumble.testing.fake_engine import FEATURES, SITES, TOKENS
 
@@ -67,6 +75,40 @@ def test_features_and_regions():
     assert not ports["region.query"][:2].any()
 
 
+def test_a_join_writes_its_row_and_opens_its_gates():
+    bound = bindings()
+    bound.bind("one", Join(TARGET, SOURCE, (0, 2), ON))
+    ports = bound.ports()[0]
+    assert ports["join.row"].tolist() == [0, 1, 0]
+    assert ports["join.sites"].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
+    assert bound.groups == {"join"}
+
+
+def test_a_row_joins_one_other():
+    bound = bindings()
+    bound.bind("one", Join(TARGET, SOURCE, (0,), ON))
+    bound.bind("one", Join(PLAIN, SOURCE, (0,), ON))
+    with pytest.raises(OptionError, match=r"port 'join' of target 1 .* by 'one' and 'two'"):
+        bound.bind("two", Join(TARGET, PLAIN, (2,), ON))
+
+
+def test_a_mask_that_is_named_is_left_open():
+    bound = bindings()
+    bound.bind("one", Region(TARGET, "here", np.ones((8, 8)), (0,), ON))
+    bound.bind("two", Region(PLAIN, np.eye(8), "there", (1,), ON))
+    bound.bind("two", Region(SOURCE, "both", "both", (2,), ON))
+    ports = bound.ports()[0]
+    assert bound.masks == (
+        MaskSlot("here", "region.query", 2, "one"),
+        MaskSlot("there", "region.key", 1, "two"),
+        MaskSlot("both", "region.query", 0, "two"),
+        MaskSlot("both", "region.key", 0, "two"),
+    )
+    assert ports["region.query"].any(axis=(1, 2)).tolist() == [False, True, False]
+    assert ports["region.key"].any(axis=(1, 2)).tolist() == [False, False, True]
+    assert ports["region.sites"].tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
+
+
 def test_reads_of_one_row_lie_behind_one_another():
     weights = np.eye(TOKENS)
     bound = bindings()
@@ -88,9 +130,11 @@ def test_reads_of_one_row_lie_behind_one_another():
 def test_the_replayed_source_is_the_row_beyond():
     bound = bindings(replayed=True)
     bound.bind("one", Route(TARGET, ON, (0,), key=SOURCE))
+    bound.bind("one", Join(TARGET, SOURCE, (0,), ON))
     bound.bind("one", Read("a", SOURCE, np.ones((1, TOKENS)), (0,), ON))
     ports, (slot,) = bound.ports()
     assert ports["route"][0, :, 2].tolist() == [2, 3, 2]
+    assert ports["join.row"].tolist() == [0, 1, 3]
     assert slot.row == 3
     assert ports["read.weights"].shape == (4, 1, TOKENS)
 
@@ -108,9 +152,9 @@ def test_reads_that_do_not_go_together(sites: tuple[tuple[int, ...], ...], messa
 
 def test_forced_groups_are_neutral():
     bound = bindings()
-    bound.force(["route", "mix", "read", "feature", "region"])
+    bound.force(["route", "mix", "read", "feature", "region", "join"])
     ports = bound.ports()[0]
-    for group in ("route", "mix", "read", "feature", "region"):
+    for group in ("route", "mix", "read", "feature", "region", "join"):
         for name, value in neutral(group, SIZES, 3).items():
             np.testing.assert_array_equal(ports[name], value)
 
@@ -129,7 +173,7 @@ def test_whatever_is_bound_fits_the_declaration():
     bound = bindings()
     bound.bind("one", Route(TARGET, ON, (0,), key=SOURCE))
     bound.bind("one", Read("r", TARGET, np.ones((3, TOKENS)), (0,), ON))
-    bound.force(["mix", "feature", "region"])
+    bound.force(["mix", "feature", "region", "join"])
     ports = {
         **bound.ports()[0],
         "sample": np.zeros((3, 4, 8, 8)),

@@ -3,19 +3,21 @@
 import numpy as np
 import pytest
 
-from scumble.errors import OptionError
-from scumble.plans import (
+from scumble.controls import (
     Branch,
     Control,
     FeatureRoute,
+    Guide,
+    Join,
     Mix,
-    Plan,
     Read,
     Region,
     Route,
+    Term,
     Watch,
-    steps_between,
+    group_of,
 )
+from scumble.errors import OptionError
 
 ON = np.ones(3, dtype=bool)
 SOURCE, TARGET = Branch(0), Branch(1)
@@ -25,19 +27,18 @@ CONTROLS: list[Control] = [
     Read("r", TARGET, np.ones((1, 4)), (0,), ON),
     FeatureRoute(TARGET, SOURCE, (0,), ON),
     Region(TARGET, np.ones((2, 2)), np.ones((2, 2)), (0,), ON),
+    Join(TARGET, SOURCE, (0,), ON),
+    Guide(
+        TARGET,
+        (Term("token", np.ones(4), np.ones((2, 2)), 1.0),),
+        (0,),
+        ON,
+        1,
+        np.ones(3),
+        np.ones((2, 2)),
+    ),
     Watch(0, ON),
 ]
-
-
-def test_steps_between():
-    assert steps_between(5, 1, 3).tolist() == [False, True, True, False, False]
-    assert not steps_between(5, 3, 3).any()
-    assert steps_between(5, -2, 9).all()
-
-
-def test_needs_are_the_groups_of_the_controls():
-    assert Plan(tuple(CONTROLS)).needs == {"route", "mix", "read", "feature", "region"}
-    assert Plan((Watch(0, ON),)).needs == frozenset()
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: type(control).__name__)
@@ -79,6 +80,54 @@ class TestMix:
         at = np.array([0, index, 0])
         with pytest.raises(OptionError, match="of 1"):
             Mix(TARGET, SOURCE, np.zeros((1, 4, 4)), np.ones((1, 4)), at, (0,))
+
+
+def test_a_region_may_name_its_masks():
+    region = Region(TARGET, "here", np.ones((2, 2)), (0,), ON)
+    assert region.query == "here"
+    assert isinstance(region.key, np.ndarray)
+    assert not region.key.flags.writeable
+
+
+class TestGuide:
+    TERM = Term("space", np.ones(4), np.ones((2, 2)), 1.0)
+
+    def test_a_term_shares_with_every_token_if_it_does_not_say(self):
+        assert isinstance(self.TERM.rest, np.ndarray)
+        assert self.TERM.rest.tolist() == [1, 1, 1, 1]
+        some = Term("token", np.ones(4), np.ones((2, 2)), 1.0, rest=np.array([0.0, 1, 1, 0]))
+        assert isinstance(some.rest, np.ndarray)
+        assert some.rest.tolist() == [0, 1, 1, 0]
+
+    def test_arrays_of_a_term_are_copies_and_read_only(self):
+        words = np.ones(4)
+        term = Term("token", words, np.ones((2, 2)), 1.0)
+        words[0] = 9
+        assert term.words[0] == 1
+        for array in (term.words, term.mask, term.rest):
+            assert isinstance(array, np.ndarray)
+            assert not array.flags.writeable
+
+    def test_a_loss_at_which_to_stop_is_one_for_each_step(self):
+        stop = np.zeros(3)
+        guide = Guide(TARGET, (self.TERM,), (0,), ON, 1, np.ones(3), np.ones((2, 2)), 0.0, stop)
+        assert guide.stop is not None
+        assert not guide.stop.flags.writeable
+        stop[0] = 9
+        assert guide.stop[0] == 0
+
+    @pytest.mark.parametrize(("terms", "iterations"), [(0, 1), (1, 0), (2, -1)])
+    def test_it_does_something(self, terms: int, iterations: int):
+        with pytest.raises(OptionError, match="a guide needs terms, and one iteration or more"):
+            Guide(TARGET, (self.TERM,) * terms, (0,), ON, iterations, np.ones(3), np.ones((2, 2)))
+
+
+def test_the_group_of_each():
+    found = {type(control).__name__: group_of(control) for control in CONTROLS}
+    assert found == {
+        "Route": "route", "Mix": "mix", "Read": "read", "FeatureRoute": "feature",
+        "Region": "region", "Join": "join", "Guide": "loss", "Watch": None,
+    }  # fmt: skip
 
 
 def test_branches_sort_by_picture_and_put_the_unconditional_row_first():

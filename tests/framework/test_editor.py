@@ -8,16 +8,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scumble import editor as module
+from scumble import opening
 from scumble.editor import Editor
 from scumble.errors import EngineError, ImageError, ModelError, OptionError, PromptError
-from scumble.hookspecs import StepView, hookimpl
+from scumble.hookspecs import RunView, StepView, hookimpl
 from scumble.models import find_checkpoint
+from scumble.plans import Plan
 from scumble.plugins import Plugin
 from scumble.sampler import Progress
 from scumble.testing import FakeEngine, fake_checkpoint
 
-WORDS = {"source": "a red cat", "target": "a blue cat", "steps": 3}
+WORDS: dict[str, Any] = {"source": "a red cat", "target": "a blue cat", "steps": 3}
+
+
+class Plain(Plugin):
+    """Samples the target, and that is all."""
+
+    @hookimpl
+    def scumble_plan(self) -> Plan:
+        """Plan nothing."""
+        return Plan()
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ class TestLoad:
         self, folder: Path, fake_engine: None, monkeypatch: pytest.MonkeyPatch
     ):
         asked: list[Any] = []
-        monkeypatch.setattr(module, "choose_engine", lambda *given: asked.append(given) or "fake")
+        monkeypatch.setattr(opening, "choose_engine", lambda *given: asked.append(given) or "fake")
         with Editor.load(folder, precision="fp64", device="cpu") as editor:
             run = editor.generate("a red cat", steps=1)
         assert run.recipe["model"]["engine"] == "fake"
@@ -154,6 +164,43 @@ class TestEdit:
         assert run.image.size == (64, 64)
         assert any("Fitted from 48x64 to 64x64" in note for note in run.notes)
 
+    def test_several_masks_by_their_names(self, editor: Editor, picture: Any, tmp_path: Path):
+        seen: list[RunView] = []
+
+        class Looks(Plugin):
+            @hookimpl
+            def scumble_plan(self, run: RunView) -> None:
+                seen.append(run)
+
+        left = np.zeros((64, 64), dtype=bool)
+        left[:, :32] = True
+        Image.fromarray(~left).save(tmp_path / "right.png")
+        masks = {"": left, "right": tmp_path / "right.png", "all of it": left | ~left}
+        run = editor.edit(picture, mask=masks, method=Looks(), **WORDS)
+        (shown,) = seen
+        assert shown.mask is not None
+        assert set(shown.masks) == {"right", "all of it"}
+        np.testing.assert_array_equal(shown.masks["right"], 1 - shown.mask)
+        assert shown.masks["all of it"].all()
+        assert set(run.recipe["sources"]) == {"image", "mask", "mask.right", "mask.all of it"}
+        recorded = run.recipe["sources"]["mask.right"]
+        assert recorded["path"] == str(tmp_path / "right.png")
+        assert recorded["sha256"] != run.recipe["sources"]["mask"]["sha256"]
+
+    def test_named_masks_alone(self, editor: Editor, picture: Any):
+        run = editor.edit(picture, mask={"sky": np.ones((64, 64), dtype=bool)}, **WORDS)
+        assert set(run.recipe["sources"]) == {"image", "mask.sky"}
+        assert set(editor.edit(picture, mask={}, **WORDS).recipe["sources"]) == {"image"}
+
+    def test_a_name_that_a_recipe_cannot_hold(self, editor: Editor, picture: Any):
+        mask = {"sky": np.ones((64, 64), dtype=bool), "a.b": np.ones((64, 64), dtype=bool)}
+        with pytest.raises(OptionError, match=r"a mask is named 'a\.b'; a name has no dot"):
+            editor.edit(picture, mask=mask, **WORDS)
+
+    def test_named_masks_without_a_picture(self, editor: Editor):
+        with pytest.raises(OptionError, match="a mask needs a picture"):
+            editor.edit(mask={"sky": np.ones((64, 64), dtype=bool)}, **WORDS)
+
     def test_a_mask_of_another_size(self, editor: Editor, picture: Any):
         with pytest.raises(ImageError, match="mask"):
             editor.edit(picture, mask=np.ones((8, 8), dtype=bool), **WORDS)
@@ -194,6 +241,15 @@ class TestEdit:
         assert run.provenance["plugins"]["Whiten"] == "this program"
         with pytest.raises(OptionError, match="options are given to a plugin object when it is"):
             editor.edit(picture, method=Whiten(), options={"a": 1}, **WORDS)
+
+    def test_nothing_need_be_said_of_a_given_picture(self, editor: Editor, picture: Any):
+        silent: dict[str, Any] = {**WORDS, "source": ""}
+        run = editor.edit(picture, method=Plain(), **silent)
+        assert sum(run.rows.values()) == 3 * WORDS["steps"]  # inversion, and the target's two rows
+        with pytest.raises(PromptError, match="empty"):
+            editor.edit(method=Plain(), **silent)
+        with pytest.raises(PromptError, match="prompt_to_prompt needs a source prompt"):
+            editor.edit(picture, **silent)
 
     def test_a_missing_file(self, editor: Editor, tmp_path: Path):
         with pytest.raises(ImageError, match=r"gone\.png"):

@@ -102,3 +102,63 @@ def test_a_group_that_took_no_effect_is_an_error(tmp_path: Path):
 def test_as_float_leaves_whole_numbers_alone():
     assert as_float(np.zeros(2), np.float32).dtype == np.float32
     assert as_float(np.zeros(2, np.int64), np.float32).dtype == np.int64
+
+
+class TestGradient:
+    """What holds for every engine; `Quadratic` of the fixtures has the derivative."""
+
+    def ports(self, session: Session, rows: int = 1) -> dict[str, Any]:
+        sizes = session.info.sizes((8, 8))
+        states = [f"source.{s.path}" for s in sizes.sites if s.kind != "resnet"]
+        return {
+            **plain(rows),
+            **neutral("route", sizes, rows),
+            **neutral("mix", sizes, rows),
+            **dict.fromkeys(states, np.zeros((1, 64, 8))),
+            "source.text": np.zeros((1, 16, 8)),
+            "loss.words": np.ones((rows, 2, 16)),
+            "loss.rest": np.ones((rows, 2, 16)),
+            "loss.masks": np.ones((rows, 2, 8, 8)),
+            "loss.weights": np.ones((rows, 2, 2)),
+            "loss.sites": np.ones(3),
+        }
+
+    def test_it_is_of_one_row(self, guided: Session):
+        found = guided.engine.gradient(self.ports(guided))
+        assert (found.latents.shape, found.losses.shape) == ((1, 4, 8, 8), (1, 2, 2))
+        with pytest.raises(PortError, match=r"a gradient is of one row with .*; got 2 with"):
+            guided.engine.gradient(self.ports(guided, 2))
+
+    @pytest.mark.parametrize("group", ["route", "mix", "loss"])
+    def test_every_group_is_there(self, guided: Session, group: str):
+        ports = {n: port for n, port in self.ports(guided).items() if n.split(".")[0] != group}
+        message = "one row with loss, mix, replay, route; got 1 with"
+        with pytest.raises(PortError, match=message):
+            guided.engine.gradient(ports)
+
+    def test_and_no_other(self, guided: Session):
+        ports = self.ports(guided) | neutral("region", guided.info.sizes((8, 8)), 1)
+        with pytest.raises(PortError, match="got 1 with loss, mix, region"):
+            guided.engine.gradient(ports)
+
+    def test_its_ports_are_checked(self, guided: Session):
+        ports = self.ports(guided) | {"loss.words": np.ones((1, 2, 15))}
+        with pytest.raises(PortError, match=r"'loss.words' has shape"):
+            guided.engine.gradient(ports)
+        with pytest.raises(PortError, match="'sample'"):
+            guided.engine.gradient({})
+
+    def test_an_engine_without(self, session: Session):
+        with pytest.raises(UnsupportedError, match="'fake' has no ports for: loss"):
+            session.engine.gradient(self.ports(session))
+
+    def test_a_step_has_no_loss(self, guided: Session):
+        with pytest.raises(PortError, match="a step has no loss ports; ask for a gradient"):
+            guided.engine.step(self.ports(guided))
+
+
+def test_a_look_is_the_reads_of_a_step(session: Session):
+    read = {"read.weights": np.eye(16)[None, :2].repeat(2, axis=0), "read.sites": np.eye(3)[0]}
+    found = session.engine.look({**plain(), **read})
+    assert set(found) == {1}
+    np.testing.assert_array_equal(found[1], session.engine.step({**plain(), **read}).reads[1])

@@ -14,13 +14,17 @@ def view(session: Session) -> RunView:
     encode = session.tokenizer.encode
     return RunView(
         2, 7.5, encode("a cat"), (), session.info.sites, (8, 8),
-        DDIM(session.checkpoint.scheduler, 2), 3, None, None, session.predict,
+        DDIM(session.checkpoint.scheduler, 2), 3, None, None, {}, session.predict,
+        session.look, session.tokenizer.encode,
     )  # fmt: skip
 
 
 def test_every_hook_is_marked_and_says_when_it_is_called():
     hooks = {name: hook for name, hook in vars(Hooks).items() if name.startswith("scumble_")}
-    assert set(hooks) == {"scumble_plan", "scumble_after_step", "scumble_invert"}
+    assert set(hooks) == {
+        "scumble_plan", "scumble_invert", "scumble_initial_noise", "scumble_before_step",
+        "scumble_guidance", "scumble_after_step",
+    }  # fmt: skip
     for hook in hooks.values():
         assert hasattr(hook, "scumble_spec")
         assert "Called once" in (inspect.getdoc(hook) or "")

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from scumble.errors import NumericalError, OptionError, PluginError
-from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
+from scumble.hookspecs import (
+    BeforeView,
+    GuidedNoise,
+    RunView,
+    StepView,
+    Trajectory,
+    hookimpl,
+)
 from scumble.host import Host
 from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
@@ -16,6 +23,8 @@ from scumble.schedulers import DDIM
 from scumble.session import Session
 
 STEP = StepView(2, {0: np.zeros((4, 2, 2)), 1: np.ones((4, 2, 2), np.float32)})
+BEFORE = BeforeView(2, 501, STEP.latents, {"r": np.zeros((1, 2, 2))})
+NOISE = GuidedNoise(1, *(np.full((4, 2, 2), value, np.float32) for value in (1, 2, 3)))
 Answer = Any
 
 
@@ -24,7 +33,8 @@ def run(session: Session) -> RunView:
     encode = session.tokenizer.encode
     return RunView(
         2, 7.5, encode("a cat"), (encode("a dog"),), session.info.sites, (8, 8),
-        DDIM(session.checkpoint.scheduler, 2), 0, np.zeros((4, 8, 8)), None, session.predict,
+        DDIM(session.checkpoint.scheduler, 2), 0, np.zeros((4, 8, 8)), None, {}, session.predict,
+        session.look, session.tokenizer.encode,
     )  # fmt: skip
 
 
@@ -45,6 +55,18 @@ class Says(Plugin):
         return self._reply(run)
 
     @hookimpl
+    def scumble_initial_noise(self, run: RunView, noise: Any) -> Answer:
+        return self._reply(run, noise)
+
+    @hookimpl
+    def scumble_before_step(self, run: RunView, step: BeforeView) -> Answer:
+        return self._reply(run, step)
+
+    @hookimpl
+    def scumble_guidance(self, run: RunView, step: BeforeView, noise: GuidedNoise) -> Answer:
+        return self._reply(run, step, noise)
+
+    @hookimpl
     def scumble_after_step(self, run: RunView, step: StepView) -> Answer:
         return self._reply(run, step)
 
@@ -55,6 +77,9 @@ class Says(Plugin):
 
 def every_hook(host: Host, run: RunView) -> Iterator[Any]:
     yield lambda: host.plan(run)
+    yield lambda: host.initial_noise(run, STEP.latents)
+    yield lambda: host.before_step(run, BEFORE)
+    yield lambda: host.guidance(run, BEFORE, NOISE)
     yield lambda: host.after_step(run, STEP)
     yield lambda: host.invert(run)
 
@@ -98,6 +123,99 @@ class TestOrder:
         assert capsys.readouterr().err == "scumble: scumble_plan -> mine\n"
 
 
+class TestInitialNoise:
+    def test_each_plugin_sees_what_the_one_before_returned(self, run: RunView):
+        doubled = Says(lambda run, noise: {1: noise[1] * 2})
+        increased = Says(lambda run, noise: {1: noise[1] + 1, 0: noise[0] - 1})
+        silent = Says()
+        latents = Host.of(a=doubled, b=silent, c=increased).initial_noise(run, STEP.latents)
+        assert ((latents[1] == 3).all(), (latents[0] == -1).all()) == (True, True)
+        assert latents[1].dtype == np.float32
+        assert (silent.seen[0][1][1] == 2).all()
+        assert (STEP.latents[1] == 1).all()
+
+    def test_without_plugins_it_is_as_it_was(self, run: RunView):
+        latents = Host(()).initial_noise(run, STEP.latents)
+        assert all(latents[picture] is STEP.latents[picture] for picture in (0, 1))
+
+    @pytest.mark.parametrize(
+        ("answer", "error", "message"),
+        [
+            (np.zeros((4, 2, 2)), PluginError, "gave no mapping"),
+            ({2: np.zeros((4, 2, 2))}, PluginError, "gave picture 2"),
+            ({1: np.zeros((4, 8, 8))}, PluginError, r"gave picture 1 of shape \(4, 8, 8\)"),
+            ({1: np.full((4, 2, 2), np.nan)}, NumericalError, "16 values"),
+        ],
+    )
+    def test_what_is_no_noise(self, run: RunView, answer: Answer, error: Any, message: str):
+        with pytest.raises(error, match=f"'odd'.* scumble_initial_noise.*{message}"):
+            Host.of(odd=Says(answer)).initial_noise(run, STEP.latents)
+
+
+class TestBeforeStep:
+    def test_masks_are_kept_apart_by_plugin(self, run: RunView):
+        ones = np.ones((8, 8))
+        masks = Host.of(
+            a=Says({"m": ones}), b=Says(None), c=Says({"m": 1 - ones, "n": ones > 0})
+        ).before_step(run, BEFORE)
+        assert {name: set(given) for name, given in masks.items()} == {"a": {"m"}, "c": {"m", "n"}}
+        assert (masks["a"]["m"].all(), masks["c"]["m"].any()) == (True, False)
+        assert {mask.dtype for given in masks.values() for mask in given.values()} == {
+            np.dtype(np.float32)
+        }
+        ones[...] = 0
+        assert masks["a"]["m"].all()
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            (np.ones((8, 8)), "no mapping of name to mask at step 2"),
+            ({"m": np.ones((4, 4))}, r"a mask 'm' of shape \(4, 4\) at step 2"),
+            ({"m": np.full((8, 8), 0.5)}, "a mask 'm' of shape"),
+            ({"m": np.full((8, 8), np.nan)}, "a mask 'm' of shape"),
+            ({"m": None}, r"a mask 'm' of shape \(\)"),
+        ],
+    )
+    def test_what_is_no_mask(self, run: RunView, answer: Answer, message: str):
+        with pytest.raises(PluginError, match=f"'odd' .* scumble_before_step returned {message}"):
+            Host.of(odd=Says(answer)).before_step(run, BEFORE)
+
+
+class TestGuidance:
+    def test_each_plugin_sees_what_the_one_before_returned(self, run: RunView):
+        doubled = Says(lambda run, step, noise: noise.guided * 2)
+        increased = Says(lambda run, step, noise: noise.guided + noise.conditional)
+        silent = Says()
+        host = Host.of(a=doubled, b=silent, c=increased)
+        assert (host.guidance(run, BEFORE, NOISE) == 3 * 2 + 2).all()
+        told = silent.seen[0][2]
+        assert told.picture == 1
+        assert ((told.unconditional == 1).all(), (told.conditional == 2).all()) == (True, True)
+        assert (NOISE.guided == 3).all()
+
+    def test_the_host_knows_whether_to_ask(self, run: RunView):
+        class Brief(Plugin):
+            @hookimpl
+            def scumble_plan(self) -> None:
+                return None
+
+        assert not Host.of(brief=Brief(NoOptions())).guides
+        assert Host.of(brief=Brief(NoOptions()), says=Says()).guides
+        assert Host.of(brief=Brief(NoOptions())).guidance(run, BEFORE, NOISE) is NOISE.guided
+
+    @pytest.mark.parametrize(
+        ("answer", "error", "message"),
+        [
+            (np.zeros((4, 8, 8)), PluginError, "gave picture 1 of shape"),
+            (0.5, PluginError, "gave picture 1 of shape"),
+            (np.full((4, 2, 2), np.inf), NumericalError, "16 values"),
+        ],
+    )
+    def test_what_is_no_noise(self, run: RunView, answer: Answer, error: Any, message: str):
+        with pytest.raises(error, match=f"'odd'.* scumble_guidance at step 2.*{message}"):
+            Host.of(odd=Says(answer)).guidance(run, BEFORE, NOISE)
+
+
 class TestContract:
     @pytest.mark.parametrize("answer", [3, "plan", [Plan()], (x for x in ())])
     def test_a_plan_is_a_plan(self, run: RunView, answer: Answer):
@@ -129,7 +247,8 @@ class TestContract:
 
     @pytest.mark.parametrize("answer", [3, [np.zeros((4, 2, 2))], (x for x in ()), "latents"])
     def test_latents_are_a_mapping(self, run: RunView, answer: Answer):
-        with pytest.raises(PluginError, match="'odd' of this program: scumble_after_step returned"):
+        message = "'odd' of this program: scumble_after_step at step 2 gave no mapping"
+        with pytest.raises(PluginError, match=message):
             Host.of(odd=Says(answer)).after_step(run, STEP)
 
     @pytest.mark.parametrize(
@@ -140,7 +259,9 @@ class TestContract:
             Host.of(odd=Says(answer)).after_step(run, STEP)
 
     def test_latents_stay_finite(self, run: RunView):
-        with pytest.raises(NumericalError, match="plugin 'odd' returned at step 2"):
+        with pytest.raises(
+            NumericalError, match="plugin 'odd' gave in scumble_after_step at step 2"
+        ):
             Host.of(odd=Says({0: np.full((4, 2, 2), np.inf)})).after_step(run, STEP)
 
     def test_latents_keep_their_dtype_and_are_copies(self, run: RunView):
@@ -224,6 +345,37 @@ class TestStrangers:
         with pytest.raises(PluginError, match=r"'odd'.*read-only"):
             Host.of(odd=Says(change)).after_step(run, STEP)
         assert (STEP.latents[0] == 0).all()
+
+    @pytest.mark.parametrize("part", ["unconditional", "conditional", "guided"])
+    def test_nor_noise(self, run: RunView, part: str):
+        def change(run: RunView, step: BeforeView, noise: GuidedNoise) -> None:
+            getattr(noise, part)[...] = 9
+
+        with pytest.raises(PluginError, match=r"'odd'.*read-only"):
+            Host.of(odd=Says(change)).guidance(run, BEFORE, NOISE)
+        assert not (getattr(NOISE, part) == 9).any()
+
+    def test_nor_what_a_run_starts_from(self, run: RunView):
+        def change(run: RunView, noise: Any) -> None:
+            noise[1][...] = 9
+
+        with pytest.raises(PluginError, match=r"'odd'.*read-only"):
+            Host.of(odd=Says(change)).initial_noise(run, STEP.latents)
+
+    @pytest.mark.parametrize("hook", ["before_step", "guidance"])
+    def test_nor_what_a_step_starts_from(self, run: RunView, hook: str):
+        def latents(run: RunView, step: BeforeView, *_: Any) -> None:
+            step.latents[0][...] = 9
+
+        def reads(run: RunView, step: BeforeView, *_: Any) -> None:
+            step.reads["r"][...] = 9
+
+        more = (NOISE,) if hook == "guidance" else ()
+        for change in (latents, reads):
+            with pytest.raises(PluginError, match=r"'odd'.*read-only"):
+                getattr(Host.of(odd=Says(change)), hook)(run, BEFORE, *more)
+        assert not BEFORE.latents[0].any()
+        assert not BEFORE.reads["r"].any()
 
     def test_reads_cannot_be_changed_either(self, run: RunView):
         step = StepView(0, STEP.latents, {"r": np.zeros((1, 2, 2))})

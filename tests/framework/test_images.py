@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from scumble.errors import ImageError, NumericalError, OptionError
-from scumble.images import Picture, fit, from_model, load_picture, to_model
+from scumble.images import (
+    Picture,
+    fit,
+    from_model,
+    load_picture,
+    masks_by_name,
+    to_model,
+)
 
 NOISE = np.random.default_rng(5).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 LEVELS = np.arange(256, dtype=np.uint8)
@@ -143,3 +150,22 @@ class TestModel:
             from_model(np.zeros(shape))
         with pytest.raises(ImageError, match=r"\(h, w, 3\)"):
             to_model(np.zeros(shape))  # type: ignore[arg-type]
+
+
+class TestMasksByName:
+    def test_one_has_no_name(self):
+        assert masks_by_name("m.png") == {"": "m.png"}
+        assert masks_by_name(None) == {}
+        (only,) = masks_by_name(NOISE).items()
+        assert only == ("", NOISE)
+
+    def test_several_are_copied(self):
+        given = {"sky": "a.png", "": "b.png"}
+        found = masks_by_name(given)
+        assert found == given
+        given["sea"] = "c.png"
+        assert set(found) == {"sky", ""}
+
+    def test_a_name_that_a_recipe_could_not_hold(self):
+        with pytest.raises(OptionError, match=r"a mask is named 'a\.b'; a name has no dot"):
+            masks_by_name({"sky": "a.png", "a.b": "b.png"})

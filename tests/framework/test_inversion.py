@@ -20,7 +20,8 @@ IMAGE = np.random.default_rng(1).standard_normal((4, 8, 8))
 def view(session: Session, image: Floats | None = IMAGE, steps: int = 4) -> RunView:
     return RunView(
         steps, 1.0, session.tokenizer.encode("a red cat"), (), session.info.sites, (8, 8),
-        DDIM(session.checkpoint.scheduler, steps), 0, image, None, session.predict,
+        DDIM(session.checkpoint.scheduler, steps), 0, image, None, {}, session.predict,
+        session.look, session.tokenizer.encode,
     )  # fmt: skip
 
 

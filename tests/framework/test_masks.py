@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,14 @@ from PIL import Image
 
 from scumble.errors import ImageError
 from scumble.images import fit, load_picture
-from scumble.masks import load_mask, mask_to_latent, read_mask
+from scumble.masks import (
+    SOURCE_NAMES,
+    load_mask,
+    mask_name,
+    mask_source,
+    mask_to_latent,
+    read_mask,
+)
 
 BOX = np.zeros((40, 56), dtype=bool)
 BOX[10:30, 20:50] = True
@@ -132,3 +140,19 @@ class TestLatent:
         assert mask_to_latent(mask, (2, 2)).tolist() == [[True, False], [True, False]]
         assert mask_to_latent(mask, (3, 3)).tolist() == mask.tolist()
         assert np.array_equal(mask_to_latent(mask, (6, 9)), np.kron(mask, np.ones((2, 3), bool)))
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["", "sky", "the left one", "1"])
+    def test_there_and_back(self, name: str):
+        assert mask_name(mask_source(name)) == name
+        assert re.fullmatch(SOURCE_NAMES, mask_source(name))
+
+    def test_in_a_recipe(self):
+        assert (mask_source(""), mask_source("sky")) == ("mask", "mask.sky")
+        assert mask_name("image") is None
+        assert mask_name("masks") is None
+
+    @pytest.mark.parametrize("name", ["", "picture", "masks", "mask.", "mask.a.b", "image.sky"])
+    def test_what_is_none(self, name: str):
+        assert not re.fullmatch(SOURCE_NAMES, name)

@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 
 from scumble.arrays import Floats
+from scumble.controls import Branch, Guide, Route, Term
 from scumble.engine import StepOutput
 from scumble.errors import ControlError, NumericalError, OptionError, UnsupportedError
-from scumble.hookspecs import RunView, Trajectory, hookimpl
+from scumble.hookspecs import BeforeView, RunView, Trajectory, hookimpl
 from scumble.host import Host
 from scumble.images import load_picture, to_model
 from scumble.inversion import ddim_trajectory
 from scumble.masks import Mask
 from scumble.options import check_options
 from scumble.pipeline import Finished, Pipeline
-from scumble.plans import Branch, Plan, Route
+from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress
 from scumble.session import Session
 from scumble.testing import FakeEngine, fake_session
+from scumble.testing.fake_engine import TOKENS
 
 
 class Inverts(Plugin):
@@ -111,7 +113,8 @@ class TestGenerated:
     def test_stages_are_timed(self, session: Session):
         run = pipeline(session)
         run.finish()
-        assert set(run.watch.seconds) == {"text", "planning", "probe", "sampling", "decode"}
+        stages = {"text", "initial noise", "planning", "probe", "sampling", "decode"}
+        assert set(run.watch.seconds) == stages
         assert all(seconds >= 0 for seconds in run.watch.seconds.values())
 
 
@@ -147,17 +150,162 @@ class TestEdited:
         plugin = Routes(NoOptions())
         white = np.zeros((64, 64), dtype=bool)
         white[:16, :8] = True
-        edited(session, picture, plugin, mask=Mask(white), seed=9, guidance=3)
+        masks = {"": Mask(white), "sky": Mask(~white)}
+        edited(session, picture, plugin, masks=masks, seed=9, guidance=3)
         run = plugin.run
         assert (run.steps, run.guidance, run.seed, run.latent) == (3, 3, 9, (8, 8))
         assert (run.source.text, run.targets[0].text) == ("a red cat", "a blue cat")
         assert run.mask is not None
         assert run.mask.sum() == 2
+        np.testing.assert_array_equal(run.masks["sky"], 1 - run.mask)
+        assert set(run.masks) == {"sky"}
+        assert set(masks) == {"", "sky"}
         assert run.image is not None
         assert run.image.shape == (4, 8, 8)
-        for array in (run.mask, run.image):
+        assert run.encode("a red dog").text == "a red dog"
+        for array in (run.mask, run.image, run.masks["sky"]):
             with pytest.raises(ValueError, match="read-only"):
                 array[...] = 0
+
+    def test_an_inversion_is_shown_the_picture_alone(self, session: Session, picture: Any):
+        """One that saw targets or masks could not serve the next edit."""
+        seen: list[RunView] = []
+
+        class Looks(Inverts):
+            @hookimpl
+            def scumble_invert(self, run: RunView) -> Trajectory:
+                seen.append(run)
+                return Trajectory(ddim_trajectory(run), pinned=True)
+
+        masks = {name: Mask(np.ones((64, 64), dtype=bool)) for name in ("", "sky")}
+        edited(session, picture, masks=masks, inverts=Looks)
+        (run,) = seen
+        assert (run.targets, run.mask, run.masks) == ((), None, {})
+
+
+class Starts(Plugin):
+    """Starts pictures from other latents, and keeps what it was given."""
+
+    def __init__(self, *pictures: int, equal: bool = False) -> None:
+        super().__init__(NoOptions())
+        self.pictures, self.equal = pictures, equal
+        self.given: Mapping[int, Floats] = {}
+        self.first: Mapping[int, Floats] = {}
+
+    @hookimpl
+    def scumble_initial_noise(self, noise: Mapping[int, Floats]) -> Mapping[int, Floats]:
+        self.given = noise
+        sizes = (0 if self.equal else picture for picture in self.pictures)
+        return {p: noise[p] + (1 + size) for p, size in zip(self.pictures, sizes, strict=True)}
+
+    @hookimpl
+    def scumble_before_step(self, step: BeforeView) -> None:
+        if not step.index:
+            self.first = step.latents
+
+
+class TestInitialNoise:
+    def test_a_run_starts_from_it(self, session: Session):
+        plugin = Starts(1)
+        done = pipeline(session, plugin, seed=4).finish()
+        noise = np.random.default_rng(4).standard_normal((4, 8, 8))
+        for picture in (0, 1):
+            np.testing.assert_array_equal(plugin.given[picture], noise)
+        np.testing.assert_array_equal(plugin.first[0], noise)
+        np.testing.assert_array_equal(plugin.first[1], noise + 2)
+        plain = pipeline(session, seed=4).finish()
+        np.testing.assert_array_equal(done.latents[0], plain.latents[0])
+        assert np.abs(done.latents[1] - plain.latents[1]).max() > 0.1
+
+    @pytest.mark.parametrize(
+        ("plugin", "rows"), [(Starts(), 11), (Starts(0, 1, equal=True), 11), (Starts(1), 12)]
+    )
+    def test_pictures_that_start_apart_share_no_row(
+        self, session: Session, plugin: Starts, rows: int
+    ):
+        """Three rows at step 0 where both start from one latent, four where they do not."""
+        on, off = (pipeline(session, plugin, reduce=reduce).finish() for reduce in (True, False))
+        assert on.rows == {"plain": rows}
+        for picture in (0, 1):
+            np.testing.assert_allclose(on.latents[picture], off.latents[picture], atol=1e-9)
+
+    def test_a_recorded_source_keeps_its_own(self, session: Session, picture: Any):
+        plugin = Starts(0, 1)
+        done = edited(session, picture, plugin)
+        assert done.trajectory is not None
+        levels = done.trajectory.latents
+        np.testing.assert_array_equal(plugin.given[1], levels[0])
+        np.testing.assert_array_equal(plugin.first[0], levels[0])
+        np.testing.assert_array_equal(plugin.first[1], levels[0] + 2)
+        np.testing.assert_array_equal(done.latents[0], levels[-1])
+
+    def test_one_that_runs_freely_does_not(self, session: Session, picture: Any):
+        plugin = Starts(0)
+        done = edited(session, picture, plugin, inverts=Drifts)
+        assert done.trajectory is not None
+        np.testing.assert_array_equal(plugin.first[0], done.trajectory.latents[0] + 1)
+
+
+class Guides(Plugin):
+    """Moves the target towards the number one."""
+
+    @hookimpl
+    def scumble_plan(self, run: RunView) -> Plan:
+        on, everywhere = np.ones(run.steps, dtype=bool), np.ones(run.latent)
+        term = Term("token", np.eye(TOKENS)[2], everywhere, 1.0)
+        rate = np.full(run.steps, 0.5)
+        return Plan((Guide(Branch(1), (term,), (0,), on, 1, rate, everywhere),))
+
+
+class TestGradients:
+    def test_they_move_the_target(self, guided: Session, picture: Any):
+        done = edited(guided, picture, Guides(NoOptions()))
+        assert done.rows == {"inversion": 3, "record": 3, "gradient": 3, "plain": 6}
+        plain = edited(guided, picture)
+        assert np.abs(done.latents[1] - plain.latents[1]).max() > 0.1
+
+    def test_reductions_change_nothing(self, guided: Session, picture: Any):
+        on, off = (
+            edited(guided, picture, Guides(NoOptions()), reduce=reduce) for reduce in (True, False)
+        )
+        np.testing.assert_allclose(on.latents[1], off.latents[1], atol=1e-9)
+
+    def test_maps_are_of_the_latents_that_were_moved(self, guided: Session, picture: Any):
+        done = edited(guided, picture, Guides(NoOptions()))
+        plain = edited(guided, picture)
+        before = dict(guided.rows)
+        assert np.abs(done.maps["cat"].values - plain.maps["cat"].values).max() > 1e-4
+        assert guided.rows["gradient"] == before.get("gradient", 0), "a map asked for a gradient"
+
+    def test_an_engine_without_them_is_refused_before_the_first_step(self, session: Session):
+        message = "mine needs gradients, which engine 'fake' does not have .* gradient_engine"
+        with pytest.raises(UnsupportedError, match=message):
+            pipeline(session, Guides(NoOptions())).finish()
+        assert not session.rows
+
+    def test_they_are_probed_once_a_session(self, guided: Session, picture: Any):
+        engine: Any = guided.engine
+        counts: list[int] = []
+        for _ in range(2):
+            engine.asked.clear()
+            assert edited(guided, picture, Guides(NoOptions())).rows["gradient"] == 3
+            counts.append(len(engine.asked))
+        assert counts == [3 + 2, 3]
+        assert guided.probed == {"loss"}
+
+    def test_the_engine_that_has_them_is_probed(
+        self, session: Session, guided: Session, picture: Any
+    ):
+        session.take_gradients_from(guided)
+        edited(session, picture, Guides(NoOptions()))
+        assert (session.probed, guided.probed) == (set(), {"loss"})
+
+    def test_another_engine_has_them(self, session: Session, guided: Session, picture: Any):
+        alone = edited(guided, picture, Guides(NoOptions()))
+        session.take_gradients_from(guided)
+        done = edited(session, picture, Guides(NoOptions()))
+        assert done.rows == alone.rows
+        np.testing.assert_array_equal(done.latents[1], alone.latents[1])
 
 
 class TestNotes:

@@ -21,7 +21,7 @@ from scumble.ports import (
 from scumble.testing.fake_engine import FEATURES, SITES, TOKENS
 
 SIZES = PortSizes((4, 8, 6), TOKENS, FEATURES, SITES)
-FIXED: tuple[Group, ...] = ("route", "mix", "read", "feature", "region", "record")
+FIXED: tuple[Group, ...] = ("route", "mix", "read", "feature", "region", "join", "record")
 Ports = dict[str, Any]
 
 
@@ -39,8 +39,19 @@ def source() -> Ports:
     return {**states, "source.text": np.zeros((1, TOKENS, FEATURES))}
 
 
+def loss(rows: int = 2) -> Ports:
+    """A loss of three terms; there is no neutral one."""
+    return {
+        "loss.words": np.zeros((rows, 3, TOKENS)),
+        "loss.rest": np.ones((rows, 3, TOKENS)),
+        "loss.masks": np.zeros((rows, 3, 8, 6)),
+        "loss.weights": np.zeros((rows, 3, 2)),
+        "loss.sites": np.zeros(SITES.count("cross")),
+    }
+
+
 def all_ports() -> Ports:
-    ports = {**plain(), **source()}
+    ports = {**plain(), **source(), **loss()}
     for group in FIXED:
         ports |= neutral(group, SIZES, 2, replayed=True)
     return ports
@@ -59,7 +70,11 @@ def test_the_inputs_of_a_step_are_in_one_order():
     assert [port.name for port in inputs_of((), True)] == [*plain_names, *added]
     routed = [port.name for port in inputs_of(("route",), True)]
     assert routed == [*plain_names, *added, "route"]
-    assert inputs_of(CONTROL_GROUPS, False) == INPUTS
+    assert inputs_of((*CONTROL_GROUPS, "loss"), False) == INPUTS
+    # A graph's inputs are known by their places: a port that is added comes behind its group.
+    assert [port.group for port in INPUTS] == sorted(
+        (port.group for port in INPUTS), key=("plain", *CONTROL_GROUPS, "loss").index
+    )
 
 
 def test_added_ports_belong_to_models_that_have_them():
@@ -79,7 +94,8 @@ def test_added_ports_belong_to_models_that_have_them():
 
 
 def test_groups():
-    assert groups_of(all_ports()) == frozenset(CONTROL_GROUPS)
+    assert groups_of(all_ports()) == {*CONTROL_GROUPS, "loss"}
+    assert "loss" not in CONTROL_GROUPS, "a step has none"
     assert groups_of(["sample", "route", "nonsense"]) == {"route"}
 
 
@@ -171,7 +187,7 @@ def set_to(name: str, index: int) -> Callable[[Ports], None]:
 
 
 @pytest.mark.parametrize("index", [-1, 2, 99])
-@pytest.mark.parametrize("name", ["route", "mix.row", "feature_route", "record.row"])
+@pytest.mark.parametrize("name", ["route", "mix.row", "join.row", "feature_route", "record.row"])
 def test_a_row_that_is_not_there(name: str, index: int):
     ports = plain()
     for group in FIXED:
@@ -181,7 +197,7 @@ def test_a_row_that_is_not_there(name: str, index: int):
         check_inputs(ports, SIZES)
 
 
-@pytest.mark.parametrize("name", ["route", "mix.row"])
+@pytest.mark.parametrize("name", ["route", "mix.row", "join.row"])
 def test_the_replayed_row_is_one_beyond(name: str):
     ports = all_ports()
     set_to(name, 2)(ports)
@@ -199,7 +215,7 @@ def test_a_replayed_row_has_no_features_and_is_not_recorded_again(name: str):
         check_inputs(ports, SIZES)
 
 
-@pytest.mark.parametrize("group", ["plain", "replay"])
+@pytest.mark.parametrize("group", ["plain", "replay", "loss"])
 def test_what_has_no_neutral_value(group: Group):
     with pytest.raises(PortError, match=group):
         neutral(group, SIZES, 2)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from scumble.attention_maps import RunMaps
 from scumble.errors import OptionError
+from scumble.guiding import Guided
 from scumble.pipeline import Finished
 from scumble.recipes import read_recipe
 from scumble.runs import Run
@@ -18,11 +19,17 @@ PIXELS = {
     for picture in range(3)
 }
 MAPS: Any = object.__new__(RunMaps)
+LATENTS = np.random.default_rng(9).standard_normal((3, 4, 2, 3))
+GUIDED = Guided(0, 1, (0.5, 0.25))
 
 
 def run(*pictures: int, given: Any = None) -> Run:
     pixels = {picture: PIXELS[picture] for picture in pictures}
-    finished = Finished(pixels, {}, MAPS, {"inversion": 5, "mix": 7}, None, np.zeros(2, bool))
+    rows = {"inversion": 5, "mix": 7, "gradient": 4}
+    *levels, latents = ({p: latent + p for p in pictures} for latent in LATENTS)
+    finished = Finished(
+        pixels, latents, MAPS, rows, None, np.zeros(2, bool), (GUIDED,), tuple(levels)
+    )
     recipe = {"operation": "edit", "provenance": {"engine": "fake"}}
     return Run(finished, recipe, {"sampling": 1.5}, given, ("A note.",))
 
@@ -56,6 +63,19 @@ def test_what_it_knows():
     assert edited.timings == {"sampling": 1.5}
     assert edited.maps is MAPS
     assert edited.trajectory is None
+    assert edited.guided == (GUIDED,)
+
+
+def test_gradients_are_counted_apart():
+    assert run(0, 1).gradient_count == 4
+    assert run(0, 1).row_count == 12
+
+
+@pytest.mark.parametrize(("pictures", "first"), [((0, 1, 2), 1), ((2,), 2), ((0,), 0)])
+def test_the_path_is_that_of_the_first_image(pictures: tuple[int, ...], first: int):
+    path = run(*pictures).path
+    np.testing.assert_array_equal(path.latents, LATENTS + first)
+    assert path.pinned
 
 
 def test_one_image_is_saved_as_named(tmp_path: Path):

@@ -1,16 +1,21 @@
 """What the planner takes and makes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from scumble.controls import Branch
 from scumble.errors import OptionError
-from scumble.plans import Branch
 from scumble.ports import Group
 from scumble.schedule import Job, Row, Schedule, Step
 
 
 def job(**changed: np.ndarray) -> Job:
-    flags = {"identity": np.zeros(3, dtype=bool), "replayed": np.zeros(3, dtype=bool)} | changed
+    flags: dict[str, Any] = {
+        "identity": np.zeros(3, dtype=bool),
+        "replayed": np.zeros(3, dtype=bool),
+    } | changed
     return Job(3, ("a cat", "a dog"), "ugly", frozenset({1}), True, False, True, **flags)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scumble.engine import StepOutput
+from scumble.engine import Gradient, StepOutput
 from scumble.errors import ControlError, NumericalError
 from scumble.ports import CONTROL_GROUPS, Group, PortSizes, check_inputs, groups_of, neutral
 from scumble.sensitivity import perturbed, require_effect
@@ -79,6 +79,33 @@ def test_a_group_that_was_not_bound_is_caught(tmp_path: Path, group: Group):
     session = fake_session(tmp_path, silent(group))
     with pytest.raises(ControlError, match=f"was given .*{group}.* had no effect"):
         require_effect(session, group)
+
+
+class TestGradients:
+    def test_one_that_follows_its_words_passes(self, guided: Session):
+        require_effect(guided, "loss")
+
+    @pytest.mark.parametrize("slope", [0.0, 1.0])
+    def test_one_that_does_not_is_caught(
+        self, tmp_path: Path, quadratic: type[FakeEngine], slope: float
+    ):
+        class Ignoring(quadratic):
+            def _gradient(self, ports: Mapping[str, object]) -> Gradient:
+                found = super()._gradient(ports)
+                return replace(found, latents=np.full_like(found.latents, slope))
+
+        session = fake_session(tmp_path, Ignoring)
+        with pytest.raises(ControlError, match="the loss ports of engine 'quadratic' have no ef"):
+            require_effect(session, "loss")
+
+    def test_nan_is_no_silence(self, tmp_path: Path, quadratic: type[FakeEngine]):
+        class Spoiled(quadratic):
+            def _gradient(self, ports: Mapping[str, object]) -> Gradient:
+                found = super()._gradient(ports)
+                return replace(found, latents=found.latents * np.nan)
+
+        with pytest.raises(NumericalError, match="the gradient at the probe holds"):
+            require_effect(fake_session(tmp_path, Spoiled), "loss")
 
 
 @pytest.mark.parametrize("group", ["route", "replay"])

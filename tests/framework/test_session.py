@@ -1,15 +1,19 @@
 """One model on one engine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from scumble.arrays import Indices
+from scumble.arrays import Floats, Indices
 from scumble.embeddings import Embedding
 from scumble.engine import Precision
+from scumble.errors import EngineError, NumericalError
 from scumble.session import TEXTS, Session
+from scumble.source_memory import SourceMemory
 from scumble.testing import FakeEngine, fake_session
 
 
@@ -102,3 +106,74 @@ def test_handles_are_passed_on_as_they_are(tmp_path: Path):
     with pytest.raises(Exception, match="replay"):
         session.step(ports, "replay")
     assert all(given[name] is handle for name in states)
+
+
+class TestLook:
+    LATENT = np.random.default_rng(2).standard_normal((4, 8, 8))
+    WEIGHTS = np.random.default_rng(3).random((2, 16))
+
+    @pytest.mark.parametrize(("sites", "side"), [((0, 2), 8), ((1,), 4)])
+    def test_it_is_the_read_of_a_step(self, session: Session, sites: tuple[int, ...], side: int):
+        found = session.look(self.LATENT, 321, "a red cat", self.WEIGHTS, sites)
+        assert found.shape == (2, side, side)
+        ports = {
+            "sample": self.LATENT[None],
+            "timestep": np.array([321]),
+            "text": session.embed("a red cat").states[None],
+            "read.weights": self.WEIGHTS[None],
+            "read.sites": np.isin(np.arange(3), sites).astype(float),
+        }
+        (wanted,) = session.engine.step(ports).reads.values()
+        np.testing.assert_array_equal(found, wanted[0])
+        assert session.rows == {"look": 1}
+
+    def test_it_asks_the_engine_for_maps_alone(self, tmp_path: Path):
+        """An engine that can ends at the last of them."""
+
+        class Short(FakeEngine):
+            def look(self, ports: Mapping[str, object]) -> dict[int, Floats]:
+                given.update(ports)
+                return {1: np.full((1, 2, 8, 8), 0.25)}
+
+        given: dict[str, Any] = {}
+        session = fake_session(tmp_path, Short, precision="fp32")
+        found = session.look(self.LATENT, 321, "a", self.WEIGHTS, (0,))
+        np.testing.assert_array_equal(found, np.full((2, 8, 8), 0.25))
+        assert given["sample"].dtype == given["read.weights"].dtype == np.float32
+
+    def test_maps_that_are_no_numbers(self, tmp_path: Path):
+        class Broken(FakeEngine):
+            def look(self, ports: Mapping[str, object]) -> dict[int, Floats]:
+                return {1: super().look(ports)[1] * np.nan}
+
+        with pytest.raises(NumericalError, match="attention maps at timestep 321"):
+            fake_session(tmp_path, Broken).look(self.LATENT, 321, "a", self.WEIGHTS, (0,))
+
+
+class TestGradientsOfAnother:
+    def test_a_session_has_its_own(self, session: Session):
+        assert session.gradients is session
+
+    def test_rows_of_both_are_counted_together(self, session: Session, guided: Session):
+        session.take_gradients_from(guided)
+        guided.predict(np.zeros((4, 8, 8)), 500, "a cat")
+        session.predict(np.zeros((4, 8, 8)), 500, "a cat")
+        assert session.gradients is guided
+        assert session.rows == {"plain": 2}
+        session.rows.clear()
+        assert not guided.rows
+
+    def test_both_are_closed_and_may_be_closed_again(self, session: Session, guided: Session):
+        session.take_gradients_from(guided)
+        for _ in range(2):
+            session.close()
+        for each in (session, guided):
+            with pytest.raises(EngineError, match="no model"):
+                each.predict(np.zeros((4, 8, 8)), 500, "a cat")
+
+    def test_closing_forgets_recorded_sources(self, session: Session):
+        session.sources = SourceMemory(session.engine, 1 << 20)
+        session.sources.record("a", 0, {"source.x": np.zeros((1, 64, 8))})
+        assert session.sources.size
+        session.close()
+        assert not session.sources.size

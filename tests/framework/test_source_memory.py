@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scumble.controls import (
+    Branch,
+    Read,
+    Region,
+    Route,
+)
 from scumble.editor import Editor
 from scumble.engine import EngineSettings
 from scumble.errors import EngineError, OptionError, OutOfMemoryError
 from scumble.hookspecs import Trajectory, hookimpl
-from scumble.plans import Branch, Plan, Read, Region, Route
+from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
 from scumble.ports import Group
 from scumble.requests import EngineRequest

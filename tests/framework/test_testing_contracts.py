@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from scumble.arrays import Floats
+from scumble.controls import Branch, Route, Watch
 from scumble.hookspecs import RunView, StepView, Trajectory, hookimpl
 from scumble.inversion import ddim_trajectory
 from scumble.options import Options
-from scumble.plans import Branch, Plan, Route, Watch
+from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin, load_plugin
 from scumble.testing import (
     assert_deterministic,

@@ -8,10 +8,11 @@ import pytest
 from scumble.arrays import Floats
 from scumble.ports import CONTROL_GROUPS, Group, neutral
 from scumble.session import Session
-from scumble.testing.fake_engine import SITES
+from scumble.testing import fake_engine
+from scumble.testing.fake_engine import HEADS, SITES
 
 Ports = dict[str, Any]
-FIXED: tuple[Group, ...] = ("route", "mix", "read", "feature", "region", "record")
+FIXED: tuple[Group, ...] = ("route", "mix", "read", "feature", "region", "join", "record")
 
 
 def batch(rows: int = 3, latent: tuple[int, int] = (8, 8)) -> Ports:
@@ -190,6 +191,55 @@ class TestRegions:
         np.testing.assert_array_equal(noise(session, batch(), ports), noise(session, batch()))
 
 
+class TestJoins:
+    def joined(self, session: Session, sites: tuple[int, ...] = (0, 1, 2), row: int = 0) -> Ports:
+        """Row 1 sees the keys of another beside its own."""
+        ports = neutral_ports(session, "join")
+        ports["join.row"][1] = row
+        ports["join.sites"][list(sites), 1] = 1
+        return ports
+
+    @pytest.mark.parametrize("site", [0, 1, 2])
+    def test_noise_depends_on_every_site(self, session: Session, site: int):
+        moved = np.abs(
+            noise(session, batch(), self.joined(session, (site,))) - noise(session, batch())
+        )
+        assert moved[1].max() > 1e-2
+        assert moved[[0, 2]].max() == 0
+
+    def test_keys_seen_twice_are_seen_once(self, session: Session):
+        found = noise(session, batch(), self.joined(session, row=1))
+        np.testing.assert_allclose(found, noise(session, batch()), atol=1e-12)
+
+    def test_a_row_that_is_joined_at_no_site_is_not_seen(self, session: Session):
+        ports = self.joined(session, ())
+        np.testing.assert_array_equal(noise(session, batch(), ports), noise(session, batch()))
+
+    @pytest.mark.parametrize("divided", [False, True])
+    def test_attention_written_out(self, session: Session, divided: bool):
+        """softmax(q [k; k']) [v; v'], K and V after the route, regions on the own keys alone."""
+        site = SITES.of("self")[0]
+        ports = {**batch(), **self.joined(session), **neutral_ports(session, "route")}
+        ports["route"][:, 1:, 1] = 2
+        sees = np.ones((64, 128), bool)
+        if divided:
+            ports |= neutral_ports(session, "region")
+            left = np.repeat([[1.0] * 3 + [0.0] * 5], 8, axis=0)
+            ports["region.query"][1], ports["region.key"][1] = left, 1 - left
+            ports["region.sites"][:, 1] = 1
+            sees[:, :64] = left.reshape(-1, 1) != left.reshape(1, -1)
+        state = np.random.default_rng(8).standard_normal((3, 64, 8))
+        weights = fake_engine._weights()
+        found = fake_engine._Pass(ports, weights)._self(site, state)
+        q, k, v = (state @ weights[f"{site.path}.{part}"] for part in "qkv")
+        keys, values = (np.concatenate([given[2], given[0]]) for given in (k, v))
+        wanted = np.zeros((64, 8))
+        for head in np.split(np.arange(8), HEADS):
+            raised = np.exp(q[1][:, head] @ keys[:, head].T / len(head) ** 0.5) * sees
+            wanted[:, head] = raised / raised.sum(1, keepdims=True) @ values[:, head]
+        np.testing.assert_allclose(found[1], wanted @ weights[f"{site.path}.out"], atol=1e-12)
+
+
 class TestReplay:
     def replayed(self, session: Session) -> tuple[Ports, Ports]:
         """A batch whose row 0 was recorded, and the same without it."""
@@ -206,7 +256,9 @@ class TestReplay:
 
         def controls(rows: int, target: int, source: int) -> Ports:
             ports = {**neutral_ports(session, "route", rows), **neutral_ports(session, "mix", rows)}
+            ports |= neutral_ports(session, "join", rows)
             ports["route"][:, 1:, target] = source
+            ports["join.row"][rows - 1], ports["join.sites"][:, rows - 1] = source, 1
             ports["mix.source"][target], ports["mix.own"][target] = matrix, own
             ports["mix.row"][target] = source
             ports["mix.sites"][:, target] = 1

@@ -22,13 +22,14 @@ from torch import Tensor
 
 from scumble import Editor
 from scumble.arrays import Floats
+from scumble.controls import Read
 from scumble.hookspecs import RunView, StepView, Trajectory
 from scumble.host import Host
 from scumble.images import fit, load_picture
 from scumble.masks import read_mask
 from scumble.pipeline import Finished, Pipeline
 from scumble.planner import compile_plans
-from scumble.plans import Plan, Read, steps_between
+from scumble.plans import Plan, steps_between
 from scumble.requests import EditRequest
 from scumble.sampler import guided, step_ports
 from scumble.schedule import Job, Schedule
@@ -657,7 +658,7 @@ def pipeline_of(editor: Editor, case: Case, *, reduce: bool) -> Pipeline:
         made.picture = fit(load_picture(picture(case)), (height, width), "crop")
         mask = mask_of(case)
         if mask is not None:
-            made.mask = read_mask(mask, (height, width))
+            made.masks[""] = read_mask(mask, (height, width))
     return made
 
 
@@ -693,7 +694,8 @@ def planned(editor: Editor, case: Case) -> tuple[RunView, Job, list[Plan], Traje
     made = pipeline_of(editor, case, reduce=True)
     run = made._view()
     trajectory = made.inversion.invert(run) if made.inversion else None
-    return run, made._job(run.scheduler, trajectory, ""), made.host.plan(run), trajectory
+    job = made._job(run.scheduler, trajectory, "", made._start(run, trajectory))
+    return run, job, made.host.plan(run), trajectory
 
 
 @pytest.mark.parametrize(
@@ -717,7 +719,8 @@ def test_the_planner_changes_no_single_step_in_fp32(editor32: Editor, name: str)
             for p in range(len(case.targets) + 1)
         }  # fmt: skip
         found, wanted = (
-            session.step(step_ports(session, run, step, latents), "test") for step in (one, other)
+            session.step(step_ports(session, run, step, latents, {}), "test")
+            for step in (one, other)
         )
         for shown, rows in one.noise.items():
             for mine, theirs in zip(rows, other.noise[shown], strict=True):
@@ -760,7 +763,7 @@ def test_the_next_edit_of_a_picture_replays_its_source(editor: Editor, name: str
     noisiest: Floats = trajectory.latents[0]
     latents = dict.fromkeys(range(len(case.targets) + 1), noisiest)
     for step in schedule.steps:
-        ports = step_ports(session, run, step, latents)
+        ports = step_ports(session, run, step, latents, {})
         if step.replay:
             source = {
                 "sample": trajectory.latents[step.index][None],
@@ -803,7 +806,7 @@ def test_a_read_of_some_steps_runs_without_the_planner_too(editor: Editor):
         (0, 1), np.random.default_rng(0).standard_normal((4, 8, 8))
     )
     read = [
-        bool(editor.session.step(step_ports(editor.session, run, step, latents), "t").reads)
+        bool(editor.session.step(step_ports(editor.session, run, step, latents, {}), "t").reads)
         for step in schedule.steps
     ]
     assert read == [False, False, True, True, False, False]
@@ -817,7 +820,7 @@ def rows_of(editor: Editor, case: Case, replayed: bool = False) -> Schedule:
     run = made._view()
     recorded = case.picture == "direct"
     job = replace(
-        made._job(run.scheduler, None, ""),
+        made._job(run.scheduler, None, "", made._start(run, None)),
         recorded=recorded,
         wanted=frozenset(range(int(case.picture != "generated"), len(case.targets) + 1)),
         replayed=np.full(case.steps, replayed),

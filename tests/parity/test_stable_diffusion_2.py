@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
 from scumble.editor import Editor
 from scumble.engine import EngineSettings

@@ -23,6 +23,10 @@ def formula(latent: np.ndarray, timestep: int, text: str) -> np.ndarray:
     return np.sin(latent * len(text) + timestep / 300)
 
 
+def never(*_: Any) -> Any:
+    raise AssertionError("no map and no other prompt is needed")
+
+
 def view(steps: int = 5, offset: int = 1, predict: Any = formula, dtype: Any = float) -> RunView:
     config = SchedulerConfig(
         beta_start=0.00085,
@@ -36,7 +40,8 @@ def view(steps: int = 5, offset: int = 1, predict: Any = formula, dtype: Any = f
     image = np.random.default_rng(1).standard_normal((4, 8, 8)).astype(dtype)
     return RunView(
         steps=steps, guidance=7.5, source=source, targets=(target,), sites=SITES, latent=(8, 8),
-        scheduler=DDIM(config, steps), seed=0, image=image, mask=None, predict=predict,
+        scheduler=DDIM(config, steps), seed=0, image=image, mask=None, masks={}, predict=predict,
+        look=never, encode=never,
     )  # fmt: skip
 
 

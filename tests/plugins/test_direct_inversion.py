@@ -1,5 +1,7 @@
 """Direct inversion: the DDIM walk, held to. What it does to an edit is in `tests/parity`."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,10 @@ def prompt(text: str) -> Prompt:
     return Prompt(text, np.zeros(4, np.int64), ((0, 0),) * 4, 2, 2)
 
 
+def never(*_: Any) -> Any:
+    raise AssertionError("no map and no other prompt is needed")
+
+
 def view(steps: int = 5, bad: bool = False) -> tuple[RunView, list[tuple[int, str]]]:
     """A run whose UNet is a formula, and what that is told."""
     told: list[tuple[int, str]] = []
@@ -36,8 +42,8 @@ def view(steps: int = 5, bad: bool = False) -> tuple[RunView, list[tuple[int, st
     image.setflags(write=False)
     run = RunView(
         steps=steps, guidance=7.5, source=prompt("a cat"), targets=(prompt("a dog"),), sites=SITES,
-        latent=(8, 8), scheduler=DDIM(CONFIG, steps), seed=0, image=image, mask=None,
-        predict=predict,
+        latent=(8, 8), scheduler=DDIM(CONFIG, steps), seed=0, image=image, mask=None, masks={},
+        predict=predict, look=never, encode=never,
     )  # fmt: skip
     return run, told
 

@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scumble.controls import (
+    Branch,
+    Mix,
+    Read,
+    Route,
+    Watch,
+)
 from scumble.errors import OptionError, PromptError
 from scumble.hookspecs import RunView, StepView
 from scumble.host import Host
 from scumble.options import check_options
-from scumble.plans import Branch, Mix, Plan, Read, Route, Watch
+from scumble.plans import Plan
 from scumble.schedulers import DDIM, SchedulerConfig
 from scumble.sites import Kind, Place, Site, SiteTable
 from scumble.words import Tokenizer
@@ -83,7 +90,10 @@ def runs(tokenizer: Tokenizer) -> Runs:
             seed=0,
             image=None,
             mask=mask,
+            masks={},
             predict=lambda *_: np.zeros(0),
+            look=lambda *_: np.zeros(0),
+            encode=tokenizer.encode,
         )
 
     return make
@@ -191,6 +201,11 @@ def test_replace_needs_as_many_words(runs: Runs):
 def test_a_target_is_needed(runs: Runs):
     with pytest.raises(OptionError, match="target prompt"):
         plan(runs(targets=()))
+
+
+def test_a_source_prompt_is_needed(runs: Runs):
+    with pytest.raises(PromptError, match="needs a source prompt, and it is empty"):
+        plan(runs(""))
 
 
 def test_words_to_subtract_need_words_to_subtract_from(runs: Runs):

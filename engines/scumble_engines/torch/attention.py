@@ -1,4 +1,4 @@
-"""Attention with ports: route, mix, region, read, record and replay on fused attention.
+"""Attention with ports: route, mix, region, join, read, record and replay on fused attention.
 
 One processor class serves every attention module of a UNet. It reads what the current step asks
 from a shared `Controls`, and builds a probability map only where one is read. The exporter traces
@@ -6,19 +6,39 @@ this same module.
 """
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NoReturn, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from scumble.sites import Site
+from scumble_engines.torch.kernels import (
+    Penalty,
+    attend,
+    attend_where_allowed,
+    joined,
+    look,
+    probabilities,
+    region_penalty,
+    times_values,
+)
 
 __all__ = ["ControlBus", "Controls", "PortProcessor", "read_gate"]
 
-# exp(-100) vanishes beside any attended key, and 100 is still exact enough in half precision.
-FORBID = 100.0
+
+class SeesMaps(Protocol):
+    """A loss on the maps of some cross-attentions."""
+
+    sites: frozenset[int]
+
+    def see(self, site: Site, maps: Tensor) -> None:
+        """Take a site's (rows, heads, cells, tokens) maps, after any mix."""
+        ...
+
+    def end(self) -> NoReturn:
+        """Leave the UNet behind the last of them."""
+        ...
 
 
 @dataclass(slots=True)
@@ -42,9 +62,12 @@ class Controls:
     region_query: Tensor | None = None
     region_key: Tensor | None = None
     region_sites: Tensor | None = None
+    join_row: Tensor | None = None
+    join_sites: Tensor | None = None
     record_row: Tensor | None = None
     source_text: Tensor | None = None
     source: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    losses: SeesMaps | None = None
     # What the step gives back.
     reads: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
     recorded: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -111,6 +134,19 @@ class PortProcessor:
         controls.visited.append(("replay", self.site.path))
         return torch.cat([hidden, source])
 
+    def _rows(self, pool: Tensor, index: Tensor, controls: Controls) -> Tensor:
+        """Return rows of the pool by their index.
+
+        In a gradient each is the row itself or the replayed source, and is chosen: the derivative
+        of a gather adds up rows in parallel, which ONNX Runtime does in a racy way and TensorRT
+        refuses.
+        """
+        if controls.losses is None:
+            return pool.index_select(0, index)
+        rows = index.shape[0]
+        beyond = (index == rows).reshape(-1, *(1,) * (pool.dim() - 1))
+        return torch.where(beyond, pool[rows:], pool[:rows])
+
     def _heads(self, attn: Attention, projected: Tensor) -> Tensor:
         """Return (rows, heads, cells, channels / heads)."""
         rows, cells, channels = projected.shape
@@ -122,48 +158,32 @@ class PortProcessor:
         q = self._heads(attn, attn.to_q(pool))
         k = self._heads(attn, _linear(attn.to_k)(pool))
         v = self._heads(attn, _linear(attn.to_v)(pool))
+        everyone = k, v
         if controls.route is not None:
             index = controls.route[self.site.index]
             q, k, v = (
-                q.index_select(0, index[0]),
-                k.index_select(0, index[1]),
-                v.index_select(0, index[2]),
+                self._rows(part, index[slot], controls) for slot, part in enumerate((q, k, v))
             )
             controls.visited.append(("route", self.site.path))
         elif pool is not hidden:
             q, k, v = q[:rows], k[:rows], v[:rows]
-        if controls.region_sites is None:
-            return _attend(attn, q, k, v)
-        return self._in_regions(attn, q, k, v, controls)
-
-    def _in_regions(
-        self, attn: Attention, q: Tensor, k: Tensor, v: Tensor, controls: Controls
-    ) -> Tensor:
-        """Attend within regions: -FORBID on a logit where query and key masks differ.
-
-        The penalty m_k (2 m_q - 1) - m_q is of rank two, so it rides on two more channels of
-        Q and K; the heads are padded to a multiple of eight, which fused kernels ask for.
-        """
-        assert controls.region_query is not None
-        assert controls.region_key is not None
-        assert controls.region_sites is not None
-        rows, heads, cells, depth = q.shape
-        stride, scale = self.site.stride, depth**-0.5
-        gate = controls.region_sites[self.site.index] * (FORBID / scale)
-        m_query = controls.region_query[:, ::stride, ::stride].flatten(1)
-        m_key = controls.region_key[:, ::stride, ::stride].flatten(1)
-        extra_q = torch.stack([2 * m_query - 1, -m_query], dim=-1) * gate[:, None, None]
-        extra_k = torch.stack([m_key, torch.ones_like(m_key)], dim=-1)
-        padding = (0, -(depth + 2) % 8)
-
-        def widen(heads_in: Tensor, extra: Tensor) -> Tensor:
-            shared = extra.to(heads_in.dtype)[:, None].expand(rows, heads, cells, 2)
-            return F.pad(torch.cat([heads_in, shared], dim=-1), padding)
-
-        q, k = widen(q, extra_q), widen(k, extra_k)
-        v = F.pad(v, (0, q.shape[-1] - depth))
-        controls.visited.append(("region", self.site.path))
-        return _attend(attn, q, k, v, scale)[..., :depth]
+        penalties: list[Penalty] = []
+        if controls.region_sites is not None:
+            assert controls.region_query is not None
+            assert controls.region_key is not None
+            masks = (controls.region_query, controls.region_key)
+            gate = controls.region_sites[self.site.index]
+            penalties.append(region_penalty(*masks, gate, self.site.stride))
+            controls.visited.append(("region", self.site.path))
+        if controls.join_sites is not None:
+            assert controls.join_row is not None
+            also = [part.index_select(0, controls.join_row) for part in everyone]
+            gate = controls.join_sites[self.site.index]
+            k, v, penalties = joined((k, v), (also[0], also[1]), gate, penalties)
+            controls.visited.append(("join", self.site.path))
+        if penalties:
+            return attend_where_allowed(attn, q, k, v, penalties)
+        return attend(attn, q, k, v)
 
     def _cross(self, attn: Attention, hidden: Tensor, text: Tensor, controls: Controls) -> Tensor:
         rows = hidden.shape[0]
@@ -178,13 +198,21 @@ class PortProcessor:
         if self.site.index in controls.read_sites:
             self._read(q, k, mix, controls)
         if mix is None:
-            return _attend(attn, q[:rows], k[:rows], v[:rows])
+            return attend(attn, q[:rows], k[:rows], v[:rows])
         matrix, own, source = mix
         controls.visited.append(("mix", self.site.path))
-        mixed = _values(matrix[:, None], v[:rows])
+        mixed = times_values(matrix[:, None], v[:rows])
         scaled = (own[:, None, :, None] * v[:rows].to(own.dtype)).to(v.dtype)
-        theirs = _attend(attn, q.index_select(0, source), k.index_select(0, source), mixed)
-        return theirs + _attend(attn, q[:rows], k[:rows], scaled)
+        their_q, their_k = (self._rows(part, source, controls) for part in (q, k))
+        if controls.losses is not None and self.site.index in controls.losses.sites:
+            maps = probabilities(their_q, their_k, matrix.dtype) @ matrix[:, None]
+            maps = maps + probabilities(q[:rows], k[:rows], matrix.dtype) * own[:, None, None]
+            controls.losses.see(self.site, maps)
+            controls.visited.append(("loss", self.site.path))
+            if self.site.index == max(controls.losses.sites):
+                controls.losses.end()
+        theirs = attend(attn, their_q, their_k, mixed)
+        return theirs + attend(attn, q[:rows], k[:rows], scaled)
 
     def _mix(self, controls: Controls) -> tuple[Tensor, Tensor, Tensor] | None:
         """Return S (rows, tokens, tokens), d (rows, tokens) and the source rows at this site."""
@@ -205,14 +233,14 @@ class PortProcessor:
         assert controls.read_gate is not None
         weights = controls.read_weights.transpose(1, 2)  # (addressable, tokens, words)
         if mix is None:
-            seen = _look(q, k, weights)
+            seen = look(q, k, weights)
         else:
             matrix, scale, source = mix
             rows = matrix.shape[0]
             own = torch.cat([weights[:rows] * scale[..., None], weights[rows:]])
-            theirs = _look(q.index_select(0, source), k.index_select(0, source),
-                           _values(matrix, weights[:rows]))  # fmt: skip
-            seen = _look(q, k, own)
+            theirs = look(q.index_select(0, source), k.index_select(0, source),
+                           times_values(matrix, weights[:rows]))  # fmt: skip
+            seen = look(q, k, own)
             seen = torch.cat([seen[:rows] + theirs, seen[rows:]])
         grid = self.site.grid(controls.latent)
         maps = seen.transpose(1, 2).unflatten(2, grid)
@@ -220,20 +248,6 @@ class PortProcessor:
         known = controls.reads.get(self.site.stride)
         controls.reads[self.site.stride] = maps if known is None else known + maps
         controls.visited.append(("read", self.site.path))
-
-
-def _attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
-    """Return softmax(Q K) V, (rows, heads, cells, depth), in the dtype of the values.
-
-    Torch's kernels hold the scores in fp32 whatever they are given. The operator of an ONNX graph
-    holds them as wide as Q and K: where a model asks for more (`upcast_attention`, as SD 2.1 does,
-    whose scores exceed fp16), a graph is given more.
-    """
-    dtype = v.dtype
-    if attn.upcast_attention and torch.onnx.is_in_onnx_export():
-        wide = _at_least_fp32(dtype)
-        q, k, v = q.to(wide), k.to(wide), v.to(wide)
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).to(dtype)
 
 
 def read_gate(sites: Tensor | None) -> Tensor | None:
@@ -245,29 +259,3 @@ def _linear(module: nn.Module | None) -> nn.Module:
     """Return a projection that every site of these UNets has."""
     assert module is not None
     return module
-
-
-def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
-    """Return fp64 for fp64, else fp32; `torch.promote_types` would be traced, as an operator."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _values(matrix: Tensor, values: Tensor) -> Tensor:
-    """Return S.V in the matrix's precision, which is fp32 where values are half."""
-    return (matrix @ values.to(matrix.dtype)).to(values.dtype)
-
-
-def _look(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
-    """Return A.w averaged over heads, (rows, cells, words), for weights (rows, tokens, words).
-
-    In the weights' precision, which is fp32 at least: a score rounded to half is a probability a
-    few percent off, and some models' scores exceed fp16.
-
-    Written out and not fused: where words separate, maps are small, and this costs less than an
-    attention whose values are the weights. TensorRT could not take that at all: its attention wants
-    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key. In
-    fp16 it also crashes if the keys are multiplied as they are, so both sides are scaled.
-    """
-    root = q.shape[-1] ** -0.25
-    scores = (q.to(weights.dtype) * root) @ (k.to(weights.dtype) * root).transpose(-1, -2)
-    return scores.softmax(-1).mean(1) @ weights

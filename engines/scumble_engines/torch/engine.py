@@ -15,13 +15,14 @@ from torch.func import functional_call
 
 from scumble.arrays import Array, Floats, Indices
 from scumble.embeddings import Embedding
-from scumble.engine import Engine, EngineSettings, Mode, ModelInfo, Precision, StepOutput
+from scumble.engine import Engine, EngineSettings, Gradient, Mode, ModelInfo, Precision, StepOutput
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group, groups_of
 from scumble_engines.torch.attention import ControlBus
 from scumble_engines.torch.fast import FastSteps
 from scumble_engines.torch.loading import load_component
+from scumble_engines.torch.losses import GuidedUNet, gradient_inputs
 from scumble_engines.torch.memory import typed_memory_errors
 from scumble_engines.torch.ported import (
     PortedUNet,
@@ -61,7 +62,7 @@ class TorchEngine(Engine):
     """Runs a diffusers checkpoint with torch, on the CPU or on CUDA."""
 
     name: ClassVar[str] = "torch"
-    groups: ClassVar[frozenset[Group]] = frozenset(CONTROL_GROUPS)
+    groups: ClassVar[frozenset[Group]] = frozenset((*CONTROL_GROUPS, "loss"))
     modes: ClassVar[frozenset[Mode]] = frozenset(("eager", "compile", "graph"))
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
@@ -220,6 +221,18 @@ class TorchEngine(Engine):
             state = {n: t.to(stored) for n, t in given.items() if n.startswith("source.")}
             bound = bound_groups(signature, visits, self.info.sites)
             return StepOutput(_to_host(given["noise"]), reads, dict[str, object](state), bound)
+
+    def _gradient(self, ports: Mapping[str, object]) -> Gradient:
+        height, width = cast("Floats", ports["sample"]).shape[-2:]
+        sites = frozenset(map(int, np.flatnonzero(cast("Floats", ports["loss.sites"]))))
+        names = gradient_inputs(self._bus, self.info.pooled is not None)
+        module = GuidedUNet(_loaded(self._unet), self._bus, names, (height, width), sites)
+        with typed_memory_errors():
+            # What was recorded in inference mode cannot be part of a graph; a copy can.
+            with torch.no_grad():
+                given = [tensor.clone() for tensor in self._tensors(ports, names)]
+            latents, losses = module(*given)
+            return Gradient(_to_host(latents), _to_host(losses))
 
     def _signature(self, ports: Mapping[str, object]) -> Signature:
         """Return a step's signature: only the sites that are read, or all of their strides."""

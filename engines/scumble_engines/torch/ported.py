@@ -96,6 +96,8 @@ def _controls_of(
         region_query=ports.get("region.query"),
         region_key=ports.get("region.key"),
         region_sites=ports.get("region.sites"),
+        join_row=ports.get("join.row"),
+        join_sites=ports.get("join.sites"),
         record_row=ports.get("record.row"),
         source_text=ports.get("source.text"),
         source={name: port for name, port in ports.items() if name.startswith("source.")},
@@ -205,6 +207,7 @@ def bound_groups(signature: Signature, visits: Visits, sites: SiteTable) -> froz
     wanted: dict[Group, int] = {
         "route": sites.count("self"),
         "region": sites.count("self"),
+        "join": sites.count("self"),
         "mix": sites.count("cross"),
         "read": len(signature.read_sites),
         "feature": sites.count("resnet"),

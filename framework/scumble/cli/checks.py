@@ -1,6 +1,6 @@
 """Everything a user gives, looked over before the model is loaded: bad input fails at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,47 @@ from scumble.plugins import list_entries, load_plugin
 from scumble.requests import REQUESTS, EngineRequest
 from scumble.words import Prompt, Tokenizer
 
-__all__ = ["check_pictures", "check_plugin", "check_prompts", "check_request", "first_with"]
+__all__ = [
+    "check_pictures",
+    "check_plugin",
+    "check_prompts",
+    "check_request",
+    "first_with",
+    "named_masks",
+]
 
 
-def check_pictures(image: Path | None, mask: Path | None = None) -> None:
-    """Refuse a picture or mask that cannot be used.
+def named_masks(given: Iterable[str]) -> dict[str, Path]:
+    """Return mask files by name, from `FILE` or `NAME=FILE`; the one without a name is ''.
+
+    Raises:
+        OptionError: a name that is given twice.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            name, path = "", text
+        if name in found:
+            which = f"mask {name!r}" if name else "--mask without a name"
+            raise OptionError(f"{which} is given twice; name each mask once, as NAME=FILE.")
+        found[name] = Path(path)
+    return found
+
+
+def check_pictures(image: Path | None, masks: Iterable[Path] = ()) -> None:
+    """Refuse a picture or masks that cannot be used.
 
     Raises:
         ImageError: missing, unreadable, or a mask of another size.
         OptionError: a mask without a picture.
     """
     if image is None:
-        if mask is not None:
+        if list(masks):
             raise OptionError("--mask needs a picture of its size; give an IMAGE too.")
         return
     picture = load_picture(image)
-    if mask is not None:
+    for mask in masks:
         read_mask(mask, picture.size)
 
 
@@ -45,23 +70,34 @@ def check_plugin(name: str, options: Mapping[str, Any]) -> None:
 
 
 def check_prompts(
-    loading: Loading, prompts: Sequence[str], negative: str | None = None
+    loading: Loading,
+    prompts: Sequence[str],
+    negative: str | None = None,
+    *,
+    silent: bool = False,
 ) -> list[Prompt]:
     """Return prompts as the model's tokenizer cuts them; no weights are read.
+
+    Args:
+        loading: of the model.
+        prompts: in order.
+        negative: that of the unconditional rows.
+        silent: True if the first prompt may be empty.
 
     Raises:
         PromptError: empty, far too long, or with control characters.
         OptionError: no such engine, or a setting out of range.
         ModelError: no such model, or a folder that is no checkpoint.
     """
-    for prompt in prompts:
-        if not prompt.strip():
+    for index, prompt in enumerate(prompts):
+        if not prompt.strip() and (prompt or index or not silent):
             raise PromptError("a prompt is empty; say what is to be seen.")
     asked = check_options(EngineRequest, loading.fields(), "scumble")
     engines = list_entries("scumble.engines")
-    if asked.engine is not None and asked.engine not in engines:
-        known = ", ".join(engines) or "none"
-        raise OptionError(f"no engine {asked.engine!r}; installed: {known}.")
+    for name in (asked.engine, asked.gradient_engine):
+        if name is not None and name not in engines:
+            known = ", ".join(engines) or "none"
+            raise OptionError(f"no engine {name!r}; installed: {known}.")
     with hushed():
         checkpoint = find_checkpoint(
             asked.model, revision=asked.revision, local_files_only=asked.local_files_only

@@ -12,6 +12,7 @@ from scumble.cli.checks import (
     check_prompts,
     check_request,
     first_with,
+    named_masks,
 )
 from scumble.cli.files import check_outputs, result_paths, write_beside
 from scumble.cli.flags import Inverting, Loading, Out, Output, Sampling, grouped
@@ -54,7 +55,12 @@ def edit(
         ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Picture of the same size, white where it may change.")
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="Picture of the same size, white where it may change; with names, the masks of a "
+            "method that takes several.",
+        ),
     ] = None,
     strip_out: Annotated[
         Path | None, typer.Option("--strip", help="PNG for a before/after strip.")
@@ -77,7 +83,8 @@ def edit(
     further = [("--map-out", path) for path in overlays]
     if strip_out is not None:
         further.append(("--strip", strip_out))
-    check_outputs([*(("--out", path) for path in paths), *further], (image, mask))
+    masks = named_masks(mask or [])
+    check_outputs([*(("--out", path) for path in paths), *further], (image, *masks.values()))
     request: dict[str, Any] = {
         "method": method,
         "options": read_settings(method, settings or []),
@@ -85,11 +92,12 @@ def edit(
         **inverting.fields(DIRECT),
     }
     check_request("edit", {"source": source, "targets": target, **request})
-    check_pictures(image, mask)
+    check_pictures(image, masks.values())
     check_plugin(method, request["options"])
     if image is not None:
         check_plugin(request["inversion"], request.get("inversion_options", {}))
-    prompts = check_prompts(loading, [source, *target], sampling.negative)
+    said = [source, *target]
+    prompts = check_prompts(loading, said, sampling.negative, silent=image is not None)
     looked = {path: (word, first_with(word, prompts)) for path, word in overlays.items()}
     with working(output) as work:
         work.stage("loading the model")
@@ -99,7 +107,7 @@ def edit(
                 image,
                 source=source,
                 target=target,
-                mask=mask,
+                mask=masks,
                 callback_on_step_end=work.step,
                 **request,
             )

@@ -178,6 +178,15 @@ class Loading:
         str | None,
         typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=MODEL),
     ] = None
+    gradient_engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENGINE",
+            help="Engine of what needs a derivative, such as mag_edit.",
+            show_default="the run's own",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
     local_files_only: Annotated[
         bool, typer.Option("--local-files-only", help="Never ask the hub.", rich_help_panel=MODEL)
     ] = False
@@ -193,6 +202,7 @@ class Loading:
             mode=self.mode,
             revision=self.revision,
             local_files_only=self.local_files_only or None,
+            gradient_engine=self.gradient_engine,
         )
 
 

@@ -48,7 +48,7 @@ def _plugin(listed: Listed, value: Any) -> dict[str, Any]:
 def _engine(listed: Listed, value: Any) -> dict[str, Any]:
     if not (isinstance(value, type) and issubclass(value, Engine)):
         return {"problem": f"engine {listed.name!r} is no subclass of scumble.Engine."}
-    facts: dict[str, Any] = {"ports": sorted(value.groups), "gradients": value.gradients}
+    facts: dict[str, Any] = {"ports": sorted(value.groups), "gradients": "loss" in value.groups}
     try:
         facts["runs_on"] = value(EngineSettings()).provenance
     except EngineError:

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from scumble.arrays import Array
-from scumble.cli.checks import check_pictures
+from scumble.cli.checks import check_pictures, named_masks
 from scumble.cli.files import check_outputs
 from scumble.cli.flags import Output, grouped
 from scumble.cli.output import working
@@ -27,11 +27,15 @@ def rerun(
     file: Annotated[Path, typer.Argument(help="PNG that Scumble wrote.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],
     image: Annotated[Path | None, typer.Option(help="The source picture, if it has moved.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="The mask, if it has moved.")] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="The mask, if it has moved; repeat for several."),
+    ] = None,
     output: Output,
 ) -> None:
     """Do again what made a picture, and say whether every bit is the same."""
-    check_outputs([("--out", out)], [file, image, mask])
+    masks = named_masks(mask or [])
+    check_outputs([("--out", out)], [file, image, *masks.values()])
     recipe = read_recipe(file)
     before = load_picture(file).pixels
     result = _result(file, recipe)
@@ -39,7 +43,7 @@ def rerun(
         check_pictures(image)
     with working(output) as work:
         work.stage("loading the model")
-        run = do_again(file, image=image, mask=mask, callback_on_step_end=work.step)
+        run = do_again(file, image=image, mask=masks, callback_on_step_end=work.step)
         after = np.asarray(run.images[result])
         write_picture(out, after, {**run.recipe, "result": result})
     identical, verdict = compared(before, after)

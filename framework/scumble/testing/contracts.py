@@ -87,7 +87,7 @@ def run_plugin(
                 inversion=inversion or (plugin if plugin and inverts else Held(NoOptions()))
             )
             if mask is not None:
-                pipeline.mask = read_mask(mask, original.size, fitted=(height, width))
+                pipeline.masks[""] = read_mask(mask, original.size, fitted=(height, width))
         return pipeline.finish()
 
 

@@ -183,8 +183,19 @@ class _Pass:
         if "route" in self._ports:
             whose = self._ports["route"][site.index]
             self._bound.add("route")
-        maps = _softmax(_logits(q[whose[0]], k[whose[1]]), self._seen(site))
-        return self._out(site, maps @ v[whose[2]])
+        logits, values = _logits(q[whose[0]], k[whose[1]]), v[whose[2]]
+        seen = self._seen(site)
+        if "join.row" in self._ports:
+            self._bound.add("join")
+            also = self._ports["join.row"]
+            beside = _logits(q[whose[0]], k[also])
+            closed = self._ports["join.sites"][site.index][:, None, None, None] == 0
+            beside = np.where(closed, -np.inf, beside)
+            if seen is not None:
+                logits, seen = np.where(seen, logits, -np.inf), None
+            logits = np.concatenate([logits, beside], axis=-1)
+            values = np.concatenate([values, v[also]], axis=-2)
+        return self._out(site, _softmax(logits, seen) @ values)
 
     def _seen(self, site: Site) -> Bools | None:
         """Return which key each query may see, (rows, 1, cells, cells); None is all of them."""

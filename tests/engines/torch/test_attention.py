@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scumble.ports import CONTROL_GROUPS, Group, neutral
-from scumble_engines.torch import TorchEngine, attention
+from scumble_engines.torch import TorchEngine
 
 Ports = dict[str, Any]
 Engines = Callable[..., TorchEngine]
@@ -334,6 +333,59 @@ def test_regions_are_two_masked_passes(
     assert farthest(engine.step({**ports, "route": route, **closed}).noise, unmasked) < 1e-6
 
 
+# Joined keys
+
+
+def beside_the_first(order: list[str], query: np.ndarray | None, written: type) -> Any:
+    """ProxMasaCtrl's joint form: row 1 sees the keys and values of row 0 beside its own.
+
+    With a mask, its own keys keep to regions, and the others are seen from everywhere.
+    """
+
+    class Joint(written):
+        def attend(self, path: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = super().attend(path, q, k, v)
+            if path not in order:
+                return out
+            logits = q[1] @ torch.cat([k[1], k[0]], dim=-2).transpose(-1, -2)
+            if query is not None:
+                stride = 1 if q.shape[2] == query.size else 2
+                mask = torch.from_numpy(query[::stride, ::stride].copy()).flatten()
+                apart = mask[:, None] != mask[None, :]
+                logits[:, :, : len(mask)].masked_fill_(apart, -torch.inf)
+            probabilities = (logits * q.shape[-1] ** -0.5).softmax(-1)
+            out[1] = probabilities @ torch.cat([v[1], v[0]], dim=-2)
+            return out
+
+    return Joint()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("latent", [(8, 8), (8, 12)])
+def test_joined_keys_are_seen_beside_the_rows_own(
+    engines: Engines, plain: Plain, base: Any, written: type, latent: tuple[int, int], masked: bool
+):
+    engine, ports = engines("fp64"), base(2, latent, np.float64)
+    query = np.zeros(latent)
+    query[:, :5] = 1
+    gate = np.zeros((SELF, 2))
+    gate[2:, 1] = 1
+    join = {"join.row": np.array([0, 0]), "join.sites": gate}
+    regions = {
+        "region.query": np.stack([query, query]),
+        "region.key": np.stack([query, query]),
+        "region.sites": gate,
+    }
+    found = engine.step({**ports, **join, **(regions if masked else {})})
+    unet = plain(torch.float64)
+    beside_the_first(paths(engine, "self")[2:], query if masked else None, written).on(unet)
+    assert farthest(found.noise, plain_noise(unet, ports)) < 1e-11
+    shut = engine.step({**ports, **join, "join.sites": np.zeros_like(gate)})
+    bare = engine.step(ports)
+    assert farthest(shut.noise, bare.noise) < 1e-11
+    assert farthest(found.noise[1], bare.noise[1]) > 0.01
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_mask_of_one_value_masks_nothing(engines: Engines, base: Any, value: float):
     """The published two passes average all values here; one region of everything is no region."""
@@ -452,49 +504,3 @@ def test_bf16_is_near_fp32_under_every_control(engines: Engines, base: Any):
         error = farthest(found.noise, wanted.noise)
         assert 0 < error < 0.05 * np.abs(wanted.noise).max(), sorted(controls)
         assert farthest(found.reads[1], wanted.reads[1]) < 0.02
-
-
-def random_heads(cells: int, depth: int, dtype: torch.dtype, gain: float = 1.0) -> Tensor:
-    return (torch.randn(2, 3, cells, depth) * gain).to(dtype)
-
-
-KERNELS = [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]
-
-
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-def test_the_softmax_of_torchs_kernels_is_in_fp32(kernel: SDPBackend):
-    """4096 even probabilities add up to 1; in bf16 a sum of ones would stop at 256."""
-    even = torch.zeros(1, 1, 4096, 8, dtype=torch.bfloat16)
-    q, k, v = (random_heads(cells, 8, torch.bfloat16, 3) for cells in (64, 4096, 4096))
-    with sdpa_kernel(kernel):
-        assert torch.equal(F.scaled_dot_product_attention(even, even, even + 1), even + 1)
-        found = F.scaled_dot_product_attention(q, k, v).double()
-    wanted = (q.double() @ k.double().transpose(-1, -2) * 8**-0.5).softmax(-1) @ v.double()
-    assert (found - wanted).abs().max() < 2**-7 * wanted.abs().max()
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_mix_is_multiplied_in_fp32(dtype: torch.dtype):
-    """Rounded once, when it becomes values: 40 products of a matrix that half cannot hold."""
-    matrix, values = torch.rand(2, 1, 40, 40), random_heads(40, 8, dtype)
-    found = attention._values(matrix, values)
-    assert found.dtype == dtype
-    wanted = matrix.double() @ values.double()
-    rounding = torch.finfo(dtype).eps * wanted.abs() + 1e-5
-    assert ((found.double() - wanted).abs() <= rounding).all()
-    in_half = (matrix.to(dtype) @ values).double()
-    assert not ((in_half - wanted).abs() <= rounding).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_maps_are_read_in_fp32(dtype: torch.dtype):
-    """Also where scores are far beyond what fp16 holds, as those of SD 2.1 are."""
-    for gain, bound in ((1, 1e-6), (300, 0.05)):
-        q, k = random_heads(64, 8, dtype, gain), random_heads(40, 8, dtype, gain)
-        weights = torch.rand(2, 40, 3)
-        found = attention._look(q, k, weights)
-        assert found.dtype == torch.float32
-        scores = q.double() @ k.double().transpose(-1, -2) * 8**-0.5
-        wanted = scores.softmax(-1).mean(1) @ weights.double()
-        assert (found.double() - wanted).abs().max() < bound
-        assert (scores.abs().max() > torch.finfo(torch.float16).max) == (gain > 1)

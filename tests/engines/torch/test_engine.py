@@ -26,6 +26,7 @@ from scumble.session import Session
 from scumble_engines.torch import TorchEngine, attention
 from scumble_engines.torch.attention import PortProcessor
 from scumble_engines.torch.fast import FastSteps
+from scumble_engines.torch.kernels import joined
 
 Engines = Callable[..., TorchEngine]
 
@@ -332,13 +333,18 @@ def flat(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
     return weights.mean(1, keepdim=True).expand(-1, q.shape[2], -1)
 
 
+def never_joined(own: Any, also: Any, gate: Tensor, penalties: Any) -> Any:
+    return joined(own, also, 0 * gate, penalties)
+
+
 BROKEN: dict[Group, Any] = {
     "route": (PortProcessor, "_self", own_rows),
     "region": (PortProcessor, "_self", own_rows),
     "replay": (PortProcessor, "_self", own_rows),
     "record": (PortProcessor, "_self", own_rows),
     "mix": (PortProcessor, "_mix", no_mix),
-    "read": (attention, "_look", flat),
+    "join": (attention, "joined", never_joined),
+    "read": (attention, "look", flat),
     "feature": (Tensor, "index_select", lambda tensor, _axis, _index: tensor),
 }
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_two_encoders_side_by_side(paired: Path):
     assert texts.second is not None
     assert texts.pooled == TINY["POOLED"]
     ids = torch.randint(0, 200, (2, 2, 40))
-    ids[:, :, 30] = texts.second.config.eos_token_id
+    ids[:, :, 30] = cast("int", texts.second.config.eos_token_id)
     states, pooled = texts.encode(*ids)
     assert states.shape == (2, 40, TINY["WIDTH"] + TINY["SECOND_WIDTH"])
     width = TINY["WIDTH"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scumble.cli.checks import first_with
-from scumble.errors import PromptError
+from scumble.cli.checks import first_with, named_masks
+from scumble.errors import OptionError, PromptError
 from scumble.testing import fake_checkpoint
 from scumble.words import Tokenizer
 
@@ -84,6 +84,7 @@ def test_prompts(refused: Refused, any_command: Any, prompt: str, because: str):
         (("--threads", 0), "threads is 0"),
         (("--mode", "fast"), "mode is 'fast'"),
         (("--engine", "nope"), "no engine 'nope'; installed: "),
+        (("--gradient-engine", "nope"), "no engine 'nope'; installed: "),
         (("--negative", "x" * 10**6), "has 1000000 characters"),
         (("--model", "nope"), "no model 'nope'"),
     ],
@@ -140,6 +141,24 @@ def test_masks(refused: Refused, room: Path, out: Path, tmp_path: Path):
     refused(*edit(room, out, "--mask", tmp_path / "no.png"), because="no.png")
     bare = ["edit", "--source", "a", "--target", "b", "--out", out / "a.png"]
     refused(*bare, *mask, because="needs a picture")
+    named = ("--mask", f"sky={tmp_path / 'mask.png'}")
+    refused(*edit(room, out, *named), because="64x64 pixels and its picture 160x120")
+    refused(*bare, *named, because="needs a picture")
+    refused(*edit(room, out, *named, *named), because="mask 'sky' is given twice")
+    refused(*edit(room, out, *mask, *mask), because="--mask without a name is given twice")
+    refused(*edit(room, out, "--mask", f"sky={out / 'out.png'}"), because="the file that is read")
+
+
+def test_names_of_masks(tmp_path: Path):
+    odd = tmp_path / "a=b.png"
+    found = named_masks(["left=l.png", "m.png", "the sky=x=y.png"])
+    assert found == {"left": Path("l.png"), "": Path("m.png"), "the sky": Path("x=y.png")}
+    assert named_masks([str(odd)]) == {str(tmp_path / "a"): Path("b.png")}
+    odd.touch()
+    assert named_masks([str(odd)]) == {"": odd}
+    assert named_masks([]) == {}
+    with pytest.raises(OptionError, match="mask 'sky' is given twice; name each mask once"):
+        named_masks(["sky=a.png", "sky=b.png"])
 
 
 @pytest.mark.parametrize(

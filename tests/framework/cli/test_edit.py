@@ -50,6 +50,19 @@ def strangers(distribution: Any) -> None:
     )
 
 
+def test_a_picture_of_which_nothing_is_said(scumble: Any, room: Path, out: Path, fast: list[str]):
+    done = scumble(
+        "edit", room, "--source", "", "--target", "a red dog", "--method", "masactrl",
+        "--out", out / "out.png", "--strip", out / "strip.png", *fast,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert sorted(os.listdir(out)) == ["out.png", "strip.png"]
+    silent = ("--source", " ", "--target", "a red dog", "--method", "masactrl")
+    scumble("edit", room, *silent, "--out", out / "b.png", *fast).refused("prompt is empty")
+    nothing = ("--source", "", "--target", "a red dog", "--method", "masactrl")
+    scumble("edit", *nothing, "--out", out / "b.png", *fast).refused("prompt is empty")
+
+
 def test_a_picture(scumble: Any, room: Path, out: Path, fast: list[str]):
     done = scumble(
         "edit", room, *CATS, "--target", "a red dog", "--out", out / "out.png", *fast,
@@ -101,6 +114,29 @@ def test_a_mask(scumble: Any, room: Path, out: Path, fast: list[str]):
     done = scumble(*arguments, "--mask", room.parent / "mask.png")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert set(read_recipe(out / "out.png")["sources"]) == {"image", "mask"}
+
+
+def test_masks_by_their_names(scumble: Any, room: Path, out: Path, fast: list[str]):
+    """And done again, also where one of them has moved."""
+    bits = np.zeros((120, 160), np.uint8)
+    bits[:, :80] = 255
+    for name, pixels in (("left", bits), ("right", 255 - bits)):
+        Image.fromarray(pixels).save(room.parent / f"{name}.png")
+    left, right = room.parent / "left.png", room.parent / "right.png"
+    masks = ["--mask", left, "--mask", f"sky={right}"]
+    done = scumble("edit", room, *CATS, "--out", out / "out.png", *fast, "--quiet", *masks)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    sources = read_recipe(out / "out.png")["sources"]
+    assert {name: source["path"] for name, source in sources.items()} == {
+        "image": str(room), "mask": str(left), "mask.sky": str(right),
+    }  # fmt: skip
+    again = ["rerun", out / "out.png", "--out", out / "again.png"]
+    assert "bit-identical to FILE" in scumble(*again).out
+    right.rename(room.parent / "moved.png")
+    scumble(*again).refused("which is gone; give mask={'sky': ...}")
+    found = scumble(*again, "--mask", f"sky={room.parent / 'moved.png'}")
+    assert "bit-identical to FILE" in found.out
+    scumble(*again, "--mask", f"sea={left}").refused("no mask 'sea'; it had: 'sky'")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_every_field_of_a_request_has_a_flag():
     request = InvertRequest(source="a", **sampling, **inverting)
     assert request.model_fields_set == set(InvertRequest.model_fields)
     assert request.size == (8, 16)
-    loading = Loading("m", "torch", "bf16", "cpu", 2, "compile", "main", True).fields()
+    loading = Loading("m", "torch", "bf16", "cpu", 2, "compile", "main", "torch", True).fields()
     assert EngineRequest(**loading).model_fields_set == set(EngineRequest.model_fields)
 
 
