@@ -58,5 +58,18 @@ def write_components(
         dynamic = [{} if axis is None else {0: axis}] * len(given)
         graph = writer.write(files[name], module, given, dynamic, names)
         both = (given, {port: example[:1] for port, example in given.items()})
-        parity(graph, [(one, computed(module, one)) for one in both])
+        parity(graph, [(one, _exact(module, one)) for one in both])
     return files
+
+
+def _exact(module: nn.Module, given: dict[str, Array]) -> list[Array]:
+    """Return what torch makes of inputs in fp64.
+
+    In fp32 the decoder of a picture of 512x512 is itself off by 6e-5 in torch, and by 9e-6 in ONNX
+    Runtime: it is not what a graph is to be measured by.
+    """
+    wide = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in given.items()}
+    try:
+        return computed(module.double(), wide)
+    finally:
+        module.float()

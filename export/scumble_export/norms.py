@@ -16,9 +16,9 @@ def exact_norms(opset: int) -> Generator[None]:
     """Let group normalisations be traced as instance normalisations of groups laid out in a row.
 
     ONNX defines GroupNormalization by a function whose variance is E[x^2] - E[x]^2, and ONNX
-    Runtime expands it: over the large groups of an autoencoder at 512x512 that cancels to an error
-    of 5e-5, and it takes a tenth of a UNet's step. InstanceNormalization has kernels of its own,
-    which take the mean away first.
+    Runtime expands it. That takes a tenth of a small UNet's step on a CPU, and cancels: for a mean
+    of 3 standard deviations it is off by 2e-5, of 30 by 1.5e-3. InstanceNormalization has kernels
+    of its own, which take the mean away first: 2e-6 and 1.3e-5.
 
     Args:
         opset: of the graph.

@@ -106,7 +106,7 @@ class Pipeline:
         session.rows.clear()
         session.recovery.begin()
         with self.watch.stage("text"):
-            run = self._view()
+            run = self.view()
             for text in (*self.prompts, self.request.negative):
                 session.embed(text)
         with self.watch.stage("planning"):
@@ -182,7 +182,8 @@ class Pipeline:
             )
         return height // factor, width // factor
 
-    def _view(self) -> RunView:
+    def view(self) -> RunView:
+        """Return what plugins are shown of the run."""
         session, request = self.session, self.request
         encode = session.tokenizer.encode
         source, *targets = (encode(text) for text in self.prompts)

@@ -94,6 +94,13 @@ class Prompt:
             raise PromptError(f"the tokenizer of this model drops {selector!r}; give another word.")
         return tuple(sorted(tokens))
 
+    def has(self, selector: str | int) -> bool:
+        """Return whether `tokens_of` would find the word."""
+        try:
+            return bool(self.tokens_of(selector))
+        except PromptError:
+            return False
+
     def _at(self, position: int) -> list[Word]:
         words = self.words
         if isinstance(position, bool) or not 0 <= position < len(words):

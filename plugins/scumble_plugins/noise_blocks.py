@@ -28,7 +28,6 @@ from scumble import (
     Options,
     Plan,
     Plugin,
-    PromptError,
     RunView,
     Words,
     hookimpl,
@@ -101,22 +100,16 @@ def scored(grid: BlockGrid, noise: Floats, prompts: Sequence[str], words: Sequen
         PromptError: no prompt has a word.
     """
     found: dict[str, list[Floats]] = {word: [] for word in words}
-    missing: dict[str, PromptError] = {}
-    for prompt in map(grid.run.encode, prompts):
-        held: list[str] = []
-        for word in words:
-            try:
-                prompt.tokens_of(word)
-                held.append(word)
-            except PromptError as error:
-                missing[word] = error
+    encoded = [grid.run.encode(prompt) for prompt in prompts]
+    for prompt in encoded:
+        held = [word for word in words if prompt.has(word)]
         maps = grid.tendency(noise, prompt, held) if held else ()
         for word, field in zip(held, maps, strict=True):
             raised = field.ravel() - field.min()
             found[word].append(raised / max(float(raised.max()), 1e-30))
     for word in words:
         if not found[word]:
-            raise missing[word]
+            encoded[0].tokens_of(word)  # says which words there are
     return np.array([np.mean(maps, axis=0) for maps in found.values()])
 
 

@@ -218,6 +218,15 @@ def test_tokens_of(text: str, selector: str | int, tokens: tuple, tokenizer: Tok
     assert tokenizer.encode(text).tokens_of(selector) == tokens
 
 
+def test_a_prompt_has_what_tokens_of_finds(tokenizer: Tokenizer) -> None:
+    prompt = tokenizer.encode("a red cat and a cat")
+    for selector in ("cat", "red cat", "cat#2", 2, "Cat,"):
+        assert prompt.has(selector)
+    for selector in ("dog", "cat red", "cat#3", 9, "", "re"):
+        assert not prompt.has(selector)
+    assert not tokenizer.encode("").has("cat")
+
+
 @pytest.mark.parametrize(
     ("selector", "words"),
     [

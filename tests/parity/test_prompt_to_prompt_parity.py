@@ -692,7 +692,7 @@ def test_the_planner_changes_no_result(editor: Editor, name: str, monkeypatch: p
 def planned(editor: Editor, case: Case) -> tuple[RunView, Job, list[Plan], Trajectory | None]:
     """A run that has been inverted and planned, but not sampled."""
     made = pipeline_of(editor, case, reduce=True)
-    run = made._view()
+    run = made.view()
     trajectory = made.inversion.invert(run) if made.inversion else None
     job = made._job(run.scheduler, trajectory, "", made._start(run, trajectory))
     return run, job, made.host.plan(run), trajectory
@@ -817,7 +817,7 @@ def test_a_read_of_some_steps_runs_without_the_planner_too(editor: Editor):
 
 def rows_of(editor: Editor, case: Case, replayed: bool = False) -> Schedule:
     made = pipeline_of(editor, case._replace(picture="generated", masked=False), reduce=True)
-    run = made._view()
+    run = made.view()
     recorded = case.picture == "direct"
     job = replace(
         made._job(run.scheduler, None, "", made._start(run, None)),

@@ -26,6 +26,7 @@ from scumble.cli.reporting import BUG, INTERRUPTED, MISUSED, debugging, report
 from scumble.cli.rerun import rerun
 from scumble.cli.schema import schema
 from scumble.cli.show import show
+from scumble.cli.tendency import tendency
 from scumble.errors import ScumbleError
 
 __all__ = ["app", "main"]
@@ -37,7 +38,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    edit, generate, maps, invert, show, rerun, schema, plugins, engines, models, cache, doctor,
+    edit, generate, maps, tendency, invert, show, rerun, schema, plugins, engines, models, cache,
+    doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
