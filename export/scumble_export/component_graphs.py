@@ -7,7 +7,7 @@ from scumble.arrays import Array
 from scumble.ports import PortSizes
 from scumble_engines.torch.engine import Parts
 from scumble_export.components import Decoder, Encoder, PairedTextEncoder, TextEncoder
-from scumble_export.tracing import computed, parity
+from scumble_export.tracing import TOLERANCE, computed, distance, parity
 from scumble_export.writing import GraphWriter
 
 __all__ = ["write_components"]
@@ -31,7 +31,8 @@ def write_components(
         Component -> file.
 
     Raises:
-        ModelError: a graph differs from torch.
+        ModelError: a graph is further from torch in fp64 than 1e-5 of the largest value, and than
+            torch in fp32 is.
     """
     channels, height, width = sizes.latent
     rng = np.random.default_rng(0)
@@ -58,16 +59,16 @@ def write_components(
         dynamic = [{} if axis is None else {0: axis}] * len(given)
         graph = writer.write(files[name], module, given, dynamic, names)
         both = (given, {port: example[:1] for port, example in given.items()})
-        parity(graph, [(one, _exact(module, one)) for one in both])
+        plain = [computed(module, one) for one in both]
+        exact = [_exact(module, one) for one in both]
+        # In fp32 the decoder of a picture of 512x512 is off by 6e-5 in torch itself.
+        own = max(map(distance, plain, exact))
+        parity(graph, list(zip(both, exact, strict=True)), max(TOLERANCE["fp32"], own))
     return files
 
 
 def _exact(module: nn.Module, given: dict[str, Array]) -> list[Array]:
-    """Return what torch makes of inputs in fp64.
-
-    In fp32 the decoder of a picture of 512x512 is itself off by 6e-5 in torch, and by 9e-6 in ONNX
-    Runtime: it is not what a graph is to be measured by.
-    """
+    """Return what torch makes of inputs in fp64."""
     wide = {n: a.astype(np.float64) if a.dtype == np.float32 else a for n, a in given.items()}
     try:
         return computed(module.double(), wide)

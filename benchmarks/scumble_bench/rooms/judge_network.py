@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -142,14 +142,24 @@ def write_graph(folder: Path) -> float:
 
 
 def _point_into_weights(model: onnx.ModelProto, weights: Path) -> None:
-    """Replaces every initializer that is a weight by its place in the file, cast from float16."""
+    """Replaces every initializer that is a weight by its place in the file, cast from float16.
+
+    They are known by their content: tracing lays the scales of norms out anew, without their names.
+    """
     places = _places(weights)
+    contents: dict[bytes, list[str]] = {}
+    for name, weight in load_file(weights).items():
+        contents.setdefault(weight.numpy().tobytes(), []).append(name)
     casts: list[Any] = []
+    found: set[str] = set()
     for tensor in model.graph.initializer:
-        if tensor.name not in places:
+        if tensor.data_type != TensorProto.FLOAT:
             continue
-        offset, length, shape = places[tensor.name]
-        assert list(tensor.dims) == shape, f"{tensor.name} is not stored as the graph has it"
+        names = contents.get(numpy_helper.to_array(tensor).astype(np.float16).tobytes())
+        if not names:
+            continue
+        found.update(names)
+        offset, length, _ = places[names[0]]
         half = f"{tensor.name}.half"
         casts.append(helper.make_node("Cast", [half], [tensor.name], to=TensorProto.FLOAT))
         tensor.name, tensor.data_type = half, TensorProto.FLOAT16
@@ -157,6 +167,8 @@ def _point_into_weights(model: onnx.ModelProto, weights: Path) -> None:
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(value))
+    missing = sorted(places.keys() - found)
+    assert not missing, f"{missing[0]} is not stored as the graph has it"
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -296,9 +296,11 @@ def test_a_control_that_was_dropped_is_an_error(copy: Path):
     def drop(model: onnx.ModelProto) -> None:
         sites = next(i for i in model.graph.input if i.name == "mix.sites")
         shape = sites.type.tensor_type.shape
-        zeros = numpy_helper.from_array(np.zeros((shape.dim[0].dim_value, 1), np.float32), "zeros")
+        zeros = numpy_helper.from_array(
+            np.zeros((shape.dim[0].dim_value, 1), np.float32), "nothing"
+        )
         model.graph.initializer.append(zeros)
-        model.graph.node.insert(0, helper.make_node("Mul", ["mix.sites", "zeros"], ["dropped"]))
+        model.graph.node.insert(0, helper.make_node("Mul", ["mix.sites", "nothing"], ["dropped"]))
         for node in model.graph.node[1:]:
             node.input[:] = ["dropped" if n == "mix.sites" else n for n in node.input]
 
