@@ -18,7 +18,7 @@ class Carried(Plugin):
         fingerprint: of the editor's model.
 
     Raises:
-        OptionError: the run was another model's, or of other steps, another size or guidance.
+        OptionError: the run was another model's, or of other steps or another size.
     """
 
     def __init__(self, run: Run, request: SamplingRequest, fingerprint: str) -> None:

@@ -158,6 +158,8 @@ class InitialNoise(Plugin):
         options = self.options
         if not run.targets:
             raise OptionError("initial_noise needs a target prompt.")
+        if run.mask is not None or run.masks:
+            raise OptionError("initial_noise takes boxes and no mask; give them as repaint.")
         if bool(options.repaint) == bool(options.layout):
             raise OptionError("initial_noise takes boxes to repaint or a layout; give one of them.")
         if options.layout and options.keep_outside:

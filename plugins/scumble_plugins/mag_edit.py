@@ -163,6 +163,9 @@ class MagEdit(Plugin):
         """Return each word's mask at latent size."""
         if not self.options.words:
             raise OptionError("mag_edit needs words, those of the target that are edited.")
+        odd = sorted(set(run.masks) - set(self.options.words))
+        if odd:
+            raise OptionError(f"mask {odd[0]!r} is of no word that is edited; name it in words.")
         found: dict[str, Floats] = {}
         for word in self.options.words:
             mask = run.masks.get(word, run.mask)

@@ -147,6 +147,8 @@ class PromptToPrompt(Plugin):
         """Plan the mixes and routes of every target, and what LocalBlend reads."""
         if not run.targets:
             raise OptionError("prompt_to_prompt needs a target prompt.")
+        if run.masks:
+            raise OptionError("prompt_to_prompt takes one mask; give it without a name.")
         if not run.source.words:
             raise PromptError("prompt_to_prompt needs a source prompt, and it is empty.")
         factors = self._factors(run)

@@ -188,7 +188,10 @@ class TestEdit:
         assert recorded["sha256"] != run.recipe["sources"]["mask"]["sha256"]
 
     def test_named_masks_alone(self, editor: Editor, picture: Any):
-        run = editor.edit(picture, mask={"sky": np.ones((64, 64), dtype=bool)}, **WORDS)
+        mask = {"sky": np.ones((64, 64), dtype=bool)}
+        with pytest.raises(OptionError, match="prompt_to_prompt takes one mask"):
+            editor.edit(picture, mask=mask, **WORDS)
+        run = editor.edit(picture, mask=mask, method=Plain(), **WORDS)
         assert set(run.recipe["sources"]) == {"image", "mask.sky"}
         assert set(editor.edit(picture, mask={}, **WORDS).recipe["sources"]) == {"image"}
 

@@ -104,14 +104,16 @@ def test_an_inversion(folder: Path, photo: Path, tmp_path: Path):
 
 @pytest.fixture
 def masked(folder: Path, photo: Path, tmp_path: Path) -> tuple[Run, Path]:
-    """An edit with three masks, one of them from memory."""
+    """An edit with two masks, one of them from memory."""
     for name in ("left", "right"):
         bits = np.zeros((64, 64), np.uint8)
         bits[:, :32] = 255
         Image.fromarray(bits if name == "left" else 255 - bits).save(tmp_path / f"{name}.png")
-    masks = {"": tmp_path / "left.png", "sky": tmp_path / "right.png", "sea": np.eye(64) > 0}
+    masks = {"source": tmp_path / "right.png", "target": np.eye(64) > 0}
     with Editor.load(folder, engine="fake") as editor:
-        run = editor.edit(photo, source="a red cat", target="a blue cat", mask=masks, steps=3)
+        run = editor.edit(
+            photo, source="a red cat", target="a blue cat", mask=masks, method="masactrl", steps=3
+        )
     return run, run.save(tmp_path / "masked.png")[0]
 
 
@@ -119,31 +121,31 @@ class TestNamedMasks:
     SEA = np.eye(64) > 0
 
     def test_they_are_found_again(self, masked: tuple[Run, Path]):
-        assert set(masked[0].recipe["sources"]) == {"image", "mask", "mask.sky", "mask.sea"}
-        same(masked[0], rerun(masked[1], mask={"sea": self.SEA}))
+        assert set(masked[0].recipe["sources"]) == {"image", "mask.source", "mask.target"}
+        same(masked[0], rerun(masked[1], mask={"target": self.SEA}))
 
     def test_one_from_memory_has_to_be_given(self, masked: tuple[Run, Path]):
         with pytest.raises(
-            ImageError, match=r"the mask.sea of .* give it with mask={'sea': \.\.\.}"
+            ImageError, match=r"the mask.target of .* give it with mask={'target': \.\.\.}"
         ):
             rerun(masked[1])
 
     def test_one_that_is_gone(self, masked: tuple[Run, Path], tmp_path: Path):
         (tmp_path / "right.png").rename(tmp_path / "moved.png")
-        with pytest.raises(ImageError, match=r"which is gone; give mask={'sky': \.\.\.}"):
-            rerun(masked[1], mask={"sea": self.SEA})
-        same_bits = {"sea": self.SEA, "sky": tmp_path / "moved.png"}
+        with pytest.raises(ImageError, match=r"which is gone; give mask={'source': \.\.\.}"):
+            rerun(masked[1], mask={"target": self.SEA})
+        same_bits = {"target": self.SEA, "source": tmp_path / "moved.png"}
         assert rerun(masked[1], mask=same_bits).image.tobytes() == masked[0].image.tobytes()
 
     def test_another_one(self, masked: tuple[Run, Path], tmp_path: Path):
-        with pytest.raises(ImageError, match=r"the mask\.sky of .* was another one"):
-            rerun(masked[1], mask={"sea": self.SEA, "sky": tmp_path / "left.png"})
+        with pytest.raises(ImageError, match=r"the mask\.source of .* was another one"):
+            rerun(masked[1], mask={"target": self.SEA, "source": tmp_path / "left.png"})
 
     def test_one_that_the_run_had_not(self, masked: tuple[Run, Path], edited: tuple[Run, Path]):
-        with pytest.raises(OptionError, match="had no mask 'lake'; it had: 'sea', 'sky'"):
-            rerun(masked[1], mask={"lake": self.SEA, "sea": self.SEA})
-        with pytest.raises(OptionError, match="had no mask 'sea'; it had: none with a name"):
-            rerun(edited[1], mask={"sea": self.SEA})
+        with pytest.raises(OptionError, match="had no mask 'lake'; it had: 'source', 'target'"):
+            rerun(masked[1], mask={"lake": self.SEA, "target": self.SEA})
+        with pytest.raises(OptionError, match="had no mask 'target'; it had: none with a name"):
+            rerun(edited[1], mask={"target": self.SEA})
 
     def test_an_unnamed_one_that_the_run_had_not(self, folder: Path, photo: Path, tmp_path: Path):
         with Editor.load(folder, engine="fake") as editor:

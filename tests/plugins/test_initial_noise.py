@@ -119,6 +119,13 @@ def test_what_cannot_be_done_is_refused_before_a_row_is_spent(
         run_plugin(plugin(**options), image=PICTURE, inversion=Costly(), **EDIT)
 
 
+def test_a_mask_is_refused():
+    with pytest.raises(OptionError, match="takes boxes and no mask"):
+        run_plugin(
+            plugin(repaint=[BOX]), image=PICTURE, mask=np.ones(PICTURE.shape[:2], bool), **EDIT
+        )
+
+
 def test_a_target_is_needed():
     with pytest.raises(OptionError, match="needs a target"):
         run_plugin(plugin(repaint=[BOX]), source=CAT, targets=())

@@ -123,20 +123,20 @@ def test_masks_by_their_names(scumble: Any, room: Path, out: Path, fast: list[st
     for name, pixels in (("left", bits), ("right", 255 - bits)):
         Image.fromarray(pixels).save(room.parent / f"{name}.png")
     left, right = room.parent / "left.png", room.parent / "right.png"
-    masks = ["--mask", left, "--mask", f"sky={right}"]
+    masks = ["--method", "masactrl", "--mask", f"target={left}", "--mask", f"source={right}"]
     done = scumble("edit", room, *CATS, "--out", out / "out.png", *fast, "--quiet", *masks)
     assert (done.code, done.out, done.err) == (0, "", "")
     sources = read_recipe(out / "out.png")["sources"]
     assert {name: source["path"] for name, source in sources.items()} == {
-        "image": str(room), "mask": str(left), "mask.sky": str(right),
+        "image": str(room), "mask.target": str(left), "mask.source": str(right),
     }  # fmt: skip
     again = ["rerun", out / "out.png", "--out", out / "again.png"]
     assert "bit-identical to FILE" in scumble(*again).out
     right.rename(room.parent / "moved.png")
-    scumble(*again).refused("which is gone; give mask={'sky': ...}")
-    found = scumble(*again, "--mask", f"sky={room.parent / 'moved.png'}")
+    scumble(*again).refused("which is gone; give mask={'source': ...}")
+    found = scumble(*again, "--mask", f"source={room.parent / 'moved.png'}")
     assert "bit-identical to FILE" in found.out
-    scumble(*again, "--mask", f"sea={left}").refused("no mask 'sea'; it had: 'sky'")
+    scumble(*again, "--mask", f"sea={left}").refused("no mask 'sea'; it had: 'source', 'target'")
 
 
 @pytest.mark.parametrize(
