@@ -14,6 +14,7 @@ from scumble_engines.torch.ported import Signature
 
 __all__ = [
     "ROWS",
+    "TERMS",
     "WORDS",
     "Axis",
     "Declaration",
@@ -26,6 +27,8 @@ ROWS = (1, 8)
 """Fewest and most rows of a step; the engine refuses more."""
 WORDS = 2
 """Weight vectors that a reading graph takes; fewer are padded."""
+TERMS = 4
+"""Terms of a loss that a guiding graph takes; fewer are padded, more are taken in turns."""
 
 Axis = int | str
 """A size, or `rows` or `rows + 1`."""
@@ -41,7 +44,7 @@ class Declaration:
         sizes: the model's axes.
         inputs: in order.
         outputs: names in order.
-        strides: strides read, if it reads.
+        strides: of the maps that it gives or whose loss it derives.
         precision: of the UNet; ports that the host fills are float32 all the same.
     """
 
@@ -54,11 +57,21 @@ class Declaration:
     precision: PackPrecision
 
     @property
-    def signature(self) -> Signature:
-        """The module that is traced; every site of a stride that is read is worth computing."""
+    def guiding(self) -> bool:
+        """Whether it gives a gradient, which is of one row."""
+        return "loss" in self.groups
+
+    @property
+    def map_sites(self) -> frozenset[int]:
+        """The cross-attentions whose maps are worth computing: all of a stride that is read."""
         read = self.sizes.sites.select("cross", strides=self.strides) if self.strides else ()
+        return frozenset(read)
+
+    @property
+    def signature(self) -> Signature:
+        """The module that is traced, of a step."""
         names = tuple(port.name for port in self.inputs)
-        return Signature(names, self.outputs, self.sizes.latent[1:], frozenset(read))
+        return Signature(names, self.outputs, self.sizes.latent[1:], self.map_sites)
 
     @property
     def taken(self) -> dict[str, tuple[tuple[Axis, ...], np.dtype]]:
@@ -71,7 +84,9 @@ class Declaration:
         channels, height, width = self.sizes.latent
         single = np.dtype(np.float32)
         found: dict[str, tuple[tuple[Axis, ...], np.dtype]] = {
-            "noise": (("rows", channels, height, width), single)
+            "noise": (("rows", channels, height, width), single),
+            "gradient": ((1, channels, height, width), single),
+            "losses": ((1, TERMS, 2), single),
         }
         for stride in self.strides:
             grid = (-(-height // stride), -(-width // stride))
@@ -84,6 +99,7 @@ class Declaration:
         """Return random inputs that use every port, for tracing and for parity."""
         rng = np.random.default_rng(seed)
         sizes, replayed = self.sizes, "replay" in self.groups
+        rows = 1 if self.guiding else rows
         values: dict[str, Array] = {
             "sample": rng.standard_normal((rows, *sizes.latent)),
             "timestep": rng.integers(0, 1000, rows),
@@ -93,8 +109,10 @@ class Declaration:
             values["added.text"] = rng.standard_normal((rows, sizes.pooled))
             values["added.size"] = rng.integers(0, 1024, (rows, 6)).astype(float)
         for group in self.groups:
-            if group != "replay":
+            if group not in ("replay", "loss"):
                 values |= neutral(group, sizes, rows, replayed)
+        if self.guiding:
+            values |= _loss(sizes, self.map_sites, rng)
         for name, array in values.items():
             values[name] = _stirred(name, array, rows + replayed, rows, sizes, rng)
         if replayed:
@@ -110,6 +128,8 @@ class Declaration:
 
     def _axes(self, port: Port) -> tuple[Axis, ...]:
         open_axes = {"rows": "rows", "addressable": self._addressable, "words": WORDS}
+        if self.guiding:
+            open_axes = {"rows": 1, "addressable": 2, "words": TERMS}
         return tuple(
             open_axes[axis] if axis in open_axes else int(self.sizes.axis(axis, 0, False) or 0)
             for axis in port.axes
@@ -137,11 +157,17 @@ def declare(
         name: of the variant.
         groups: its port groups beside the plain ports.
         sizes: the model's axes.
-        strides: strides that it reads, if it reads.
+        strides: strides of the maps that it gives or whose loss it derives, if it does.
         precision: of the UNet.
-        truncated: True gives maps and no noise, and ends where the last map is known.
+        truncated: True gives maps and no noise, and ends where the last map is known; so does a
+            gradient.
     """
     inputs = [*inputs_of(groups, sizes.pooled is not None)]
+    if "loss" in groups:
+        reached = {f"source.{site.path}" for site in sizes.sites.up_to_maps(strides)}
+        inputs += [port for port in source_ports(sizes) if port.name in reached]
+        outputs = ("gradient", "losses")
+        return Declaration(name, groups, sizes, tuple(inputs), outputs, strides, precision)
     if "replay" in groups:
         inputs += source_ports(sizes)
     reads = strides if "read" in groups else ()
@@ -175,7 +201,9 @@ def _stirred(
     match name:
         case "route" | "mix.row" | "join.row":
             drawn = rng.integers(0, addressable, array.shape)
-            drawn[..., 0] = addressable - 1  # the replayed row, where there is one, is used
+            # The replayed row, where there is one, is used; by a row that is alone as keys only.
+            used = (..., 1, 0) if name == "route" and rows == 1 else (..., 0)
+            drawn[used] = addressable - 1
             return drawn
         case "feature_route" | "record.row":
             return rng.integers(0, rows, array.shape)
@@ -191,6 +219,26 @@ def _stirred(
             return array
 
 
+def _loss(sizes: PortSizes, sites: frozenset[int], rng: np.random.Generator) -> dict[str, Array]:
+    """Return a loss of `TERMS` terms, each of two tokens inside a box."""
+    height, width = sizes.latent[1:]
+    words = np.zeros((1, TERMS, sizes.tokens))
+    masks = np.zeros((1, TERMS, height, width))
+    for term in range(TERMS):
+        words[0, term, rng.choice(sizes.tokens, 2, replace=False)] = rng.random(2) + 0.5
+        top, left = rng.integers(0, height // 2), rng.integers(0, width // 2)
+        masks[0, term, top : top + height // 2, left : left + width // 2] = 1
+    gate = np.zeros(sizes.sites.count("cross"))
+    gate[list(sites)] = 1
+    return {
+        "loss.words": words,
+        "loss.rest": rng.random((1, TERMS, sizes.tokens)) + 0.1,
+        "loss.masks": masks,
+        "loss.weights": rng.standard_normal((1, TERMS, 2)),
+        "loss.sites": gate,
+    }
+
+
 def nudged(name: str, array: Array, addressable: int) -> Array:
     """Return another value of a port that has to show in the outputs."""
     match name:
@@ -198,10 +246,12 @@ def nudged(name: str, array: Array, addressable: int) -> Array:
             return (array + 1) % addressable
         case "region.query" | "region.key" | "region.sites":
             return 1 - array
-        case "read.sites":
+        case "read.sites" | "loss.sites":
             half = array.copy()
             half[: len(half) // 2] = 0
             return half
+        case "loss.masks":
+            return np.roll(array, 1, axis=-1)
         case "timestep":
             return (array + 500) % 1000
         case _:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+from torch import nn
 
 from scumble.arrays import Array
 from scumble.engine import EngineSettings, ModelInfo
@@ -23,9 +24,11 @@ from scumble.packs import MANIFEST, Manifest, PackPrecision, SiteEntry, Variant
 from scumble.ports import Group
 from scumble.sites import SiteTable
 from scumble_engines.torch import TorchEngine
+from scumble_engines.torch.losses import GuidedUNet
 from scumble_engines.torch.ported import PortedUNet
 from scumble_export.component_graphs import write_components
-from scumble_export.graph import ROWS, WORDS, Declaration, declare
+from scumble_export.differentiating import differentiated
+from scumble_export.graph import ROWS, TERMS, WORDS, Declaration, declare
 from scumble_export.probing import sensitivity
 from scumble_export.tracing import TOLERANCE, computed, parity
 from scumble_export.writing import GraphWriter
@@ -42,9 +45,11 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "joint": ("route", "mix", "read", "join"),
     "featured": ("route", "feature"),
     "looking": ("read",),
+    "guiding": ("route", "mix", "replay", "loss"),
 }
-"""Variant -> port groups. `looking` ends where the last map is known, and gives no noise."""
-TRUNCATED = frozenset({"looking"})
+"""Variant -> port groups. `looking` and `guiding` end where the last map is known, without noise:
+one gives maps, the other the gradient of a loss on them."""
+TRUNCATED = frozenset({"looking", "guiding"})
 OPSETS = (21, 23)
 TRACED_ROWS = 3
 LARGE = 200_000_000
@@ -161,9 +166,14 @@ def _write(
     return _finish(checkpoint, folder, info, plan, written, components, writer.remarks)
 
 
-def _module(engine: TorchEngine, declaration: Declaration) -> PortedUNet:
-    parts = engine.parts
-    return PortedUNet(parts.unet, parts.bus, declaration.signature).eval()
+def _module(engine: TorchEngine, declaration: Declaration, *, fused: bool = True) -> nn.Module:
+    """Return what torch computes a variant with; it takes the declared inputs in order."""
+    unet, bus, signature = engine.parts.unet, engine.parts.bus, declaration.signature
+    if declaration.guiding:
+        sites = declaration.map_sites
+        module = GuidedUNet(unet, bus, signature.inputs, signature.latent, sites, fused=fused)
+        return module.eval()
+    return PortedUNet(unet, bus, signature).eval()
 
 
 def _cases(engine: TorchEngine, declaration: Declaration) -> Cases:
@@ -193,10 +203,14 @@ def _unet(
     ]
     file = f"unet.{declaration.name}.onnx"
     examples = declaration.examples(TRACED_ROWS, seed=0)
-    module = _module(engine, declaration)
+    module = _module(engine, declaration, fused=False)
+    if declaration.guiding:
+        module = differentiated(module, examples)
     graph = writer.write(file, module, examples, dynamic, declaration.outputs, declaration)
     worst, found = parity(graph, cases, TOLERANCE[declaration.precision])
-    two = next(i for i, (inputs, _) in enumerate(cases) if inputs["sample"].shape[0] == 2)
+    # Ports are changed in a step of two rows; a gradient has one alone.
+    wanted = 1 if declaration.guiding else 2
+    base = next(i for i, (inputs, _) in enumerate(cases) if inputs["sample"].shape[0] == wanted)
     # By name, or by their group where a group was probed at once.
     fresh = [port.name for port in declaration.inputs if not {port.name, port.group} & probed]
     return Variant(
@@ -208,7 +222,7 @@ def _unet(
             graph,
             declaration,
             fresh,
-            base=(cases[two][0], found[two]),
+            base=(cases[base][0], found[base]),
             groups_at_once=len(cases) == 1,
         ),
     )
@@ -243,6 +257,7 @@ def _finish(
         zeroes_empty=checkpoint.zeroes_empty,
         rows=ROWS,
         words=WORDS,
+        terms=TERMS,
         read_strides=(info.sites.map_stride,),
         sites=tuple(SiteEntry(**{f: getattr(site, f) for f in fields}) for site in info.sites),
         variants=variants,

@@ -9,24 +9,25 @@ __all__ = ["drop_shapes", "number_values"]
 
 
 def number_values(model: ModelProto) -> None:
-    """Name what nodes compute by number, and take the nodes' own names away.
+    """Name weights and what nodes compute by number, and take the nodes' own names away.
 
-    Inputs, outputs and weights keep their names. A runtime that reports a node without a name
-    names what it computes. A graph within which there are others is left as it is.
+    Inputs and outputs keep their names. A runtime that reports a node without a name names what it
+    computes. A graph within which there are others is left as it is.
     """
     graph = model.graph
     if any(held.HasField("g") or held.graphs for held in _attributes(graph.node)):
         return
-    named = (*graph.input, *graph.output, *graph.initializer)
     # A node may leave out an input or an output, which then has an empty name.
-    known = {"": "", **{value.name: value.name for value in named}}
+    known = {"": "", **{value.name: value.name for value in (*graph.input, *graph.output)}}
     free = (name for name in map("{:x}".format, itertools.count()) if name not in known)
+    computed = (output for node in graph.node for output in node.output)
+    for name in itertools.chain((weight.name for weight in graph.initializer), computed):
+        if name not in known:
+            known[name] = next(free)
+    for weight in graph.initializer:
+        weight.name = known[weight.name]
     for node in graph.node:
         node.ClearField("name")
-        for output in node.output:
-            if output not in known:
-                known[output] = next(free)
-    for node in graph.node:
         node.input[:] = [known[name] for name in node.input]
         node.output[:] = [known[name] for name in node.output]
     for value in graph.value_info:

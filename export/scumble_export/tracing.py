@@ -14,7 +14,9 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import torch
-from torch import nn
+from onnx_ir.passes import common
+from onnxscript import optimizer
+from torch import fx, nn
 
 from scumble.arrays import Array
 from scumble.errors import ModelError
@@ -67,6 +69,9 @@ def traced(
     # `forward` takes *inputs, so that one module serves every declaration.
     if isinstance(module, PortedUNet):
         shapes = (shapes,)
+    # The exporter's rewriting takes time that grows with the square of the nodes, of which a graph
+    # with its derivatives has thousands; it finds little there.
+    rewritten = not isinstance(module, fx.GraphModule)
     with torch.no_grad(), exact_norms(opset), _hushed():
         program = torch.onnx.export(
             module,
@@ -77,9 +82,28 @@ def traced(
             input_names=inputs,
             output_names=outputs,
             verbose=False,
+            optimize=rewritten,
         )
     assert program is not None
-    return cast("ir.Model", program.model)
+    model = cast("ir.Model", program.model)
+    return model if rewritten else _cleared(model)
+
+
+def _cleared(model: ir.Model) -> ir.Model:
+    """Return a graph without what is constant, twice there or unused."""
+    common.InlinePass()(model)
+    optimizer.fold_constants(model)
+    ir.passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)
+    return model
 
 
 @contextlib.contextmanager

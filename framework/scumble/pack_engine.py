@@ -13,7 +13,7 @@ import numpy as np
 
 from scumble.arrays import Array, Floats, Indices
 from scumble.embeddings import Embedding
-from scumble.engine import Engine, EngineSettings, ModelInfo, StepOutput
+from scumble.engine import GUIDED, Engine, EngineSettings, Gradient, ModelInfo, StepOutput
 from scumble.errors import EngineError, ModelError, OptionError, PortError, UnsupportedError
 from scumble.models import Checkpoint, Form
 from scumble.packs import Component, Manifest, check_files
@@ -56,6 +56,8 @@ class PackEngine(Engine):
 
     def supports(self, groups: frozenset[Group]) -> bool:
         """Return whether the pack has a variant with these port groups at once."""
+        if "loss" in groups:
+            return groups <= self.groups and groups == GUIDED and self.manifest.guiding is not None
         return self.manifest.variant_for(groups) is not None
 
     def encode_text(self, *ids: Indices) -> Embedding:
@@ -149,6 +151,27 @@ class PackEngine(Engine):
             bound=asked,
         )
 
+    def _gradient(self, ports: Mapping[str, object]) -> Gradient:
+        """Return a gradient; more terms than the graph takes are differentiated in turns."""
+        manifest, name = self.manifest, self.manifest.guiding
+        if name is None or "loss" not in self.groups:
+            raise UnsupportedError(
+                "this pack has no graph of gradients; export it with the variant 'guiding'."
+            )
+        self._require_size(*cast("Array", ports["sample"]).shape[-2:])
+        self._require_strides("loss.sites", ports)
+        reached = {site.path for site in self.info.sites.up_to_maps(manifest.read_strides)}
+        beyond = {f"source.{site.path}" for site in self.info.sites if site.path not in reached}
+        feed = {port: value for port, value in ports.items() if port not in beyond}
+        latents, losses = np.zeros(1, np.float32), list[Array]()
+        for first in range(0, cast("Array", ports["loss.words"]).shape[1], manifest.terms):
+            turn = {p: _terms(p, value, first, manifest.terms) for p, value in feed.items()}
+            found = self._run(manifest.variants[name].file, _typed(turn))
+            latents = latents + cast("Array", found["gradient"])
+            losses.append(cast("Array", found["losses"]))
+        count = cast("Array", ports["loss.words"]).shape[1]
+        return Gradient(latents, np.concatenate(losses, axis=1)[:, :count])
+
     def _evaluated(self, variant: str, ports: Mapping[str, object]) -> dict[str, object]:
         """Run a variant, its further ports neutral."""
         manifest = self.manifest
@@ -161,7 +184,7 @@ class PackEngine(Engine):
                 "once; edit fewer targets in one run."
             )
         asked, sizes = groups_of(feed), self.info.sizes((height, width))
-        self._require_strides(feed)
+        self._require_strides("read.sites", feed)
         for group in set(manifest.variants[variant].groups) - asked:
             feed |= neutral(group, sizes, rows, replayed="replay" in asked)
         if "read.weights" in feed:
@@ -173,7 +196,7 @@ class PackEngine(Engine):
     ) -> dict[int, Floats]:
         """Return what was read, without the weight vectors that were padded."""
         words = cast("Array", ports["read.weights"]).shape[1]
-        strides = self._require_strides(ports)
+        strides = self._require_strides("read.sites", ports)
         return {s: cast("Array", outputs[f"read.{s}"])[:, :words] for s in sorted(strides)}
 
     def _variant(self, asked: frozenset[Group]) -> str:
@@ -190,11 +213,16 @@ class PackEngine(Engine):
         file = self.manifest.components[name]
         return cast("Floats", self._run(file, _typed({given: value}))[name])
 
-    def _require_strides(self, ports: Mapping[str, object]) -> frozenset[int]:
-        """Return the strides of the sites that are read; others than the graph's are refused."""
+    def _require_strides(self, port: str, ports: Mapping[str, object]) -> frozenset[int]:
+        """Return the strides of the sites whose maps are seen; others than the pack's are refused.
+
+        Args:
+            port: the gate of the sites.
+            ports: of a step or gradient.
+        """
         made = self.manifest.read_strides
         cross = self.info.sites.of("cross")
-        gates = cast("Array", ports.get("read.sites", np.zeros(len(cross))))
+        gates = cast("Array", ports.get(port, np.zeros(len(cross))))
         strides = frozenset(s.stride for s, gate in zip(cross, gates, strict=True) if gate)
         if not strides <= set(made):
             raise UnsupportedError(
@@ -221,6 +249,18 @@ class PackEngine(Engine):
                 f"this pack is made for pictures of {made} pixels, not {height * factor} x "
                 f"{width * factor}; leave size out, use engine 'torch', or export another pack."
             )
+
+
+def _terms(port: str, value: object, first: int, count: int) -> object:
+    """Return as many terms of a loss as a graph takes; other ports are left alone.
+
+    Missing terms are repeated ones of no weight: the terms of zeros would be 0 / 0.
+    """
+    if port not in ("loss.words", "loss.rest", "loss.masks", "loss.weights"):
+        return value
+    terms = cast("Array", value)[:, first : first + count]
+    spare = [(0, 0), (0, count - terms.shape[1]), *[(0, 0)] * (terms.ndim - 2)]
+    return np.pad(terms, spare) if port == "loss.weights" else np.pad(terms, spare, mode="edge")
 
 
 def _typed(feed: Mapping[str, object]) -> dict[str, object]:

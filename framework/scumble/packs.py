@@ -47,7 +47,8 @@ class Variant(Options):
         file: the graph.
         groups: port groups that it has beside the plain ports.
         parity: largest difference to torch in fp32 on random ports, relative to the largest value.
-        truncated: True if it gives maps and no noise, and ends where the last map is known.
+        truncated: True if it gives maps, or the gradient of a loss on them, and no noise; it ends
+            where the last map is known.
         sensitivity: port -> how far the outputs moved when it alone was changed, relative to their
             size; of the ports that no variant before it has.
     """
@@ -76,7 +77,8 @@ class Manifest(Options):
         zeroes_empty: True if an empty prompt is told to the UNet as zeros.
         rows: fewest and most rows of a step.
         words: weight vectors that a reading graph takes.
-        read_strides: strides that a reading graph gives out.
+        terms: terms of a loss that a guiding graph takes.
+        read_strides: strides whose maps a reading graph gives out, and a guiding one sees.
         sites: the UNet's sites.
         variants: name -> UNet graph, fewest ports first.
         components: text_encoder, vae_encoder, vae_decoder -> graph.
@@ -99,6 +101,7 @@ class Manifest(Options):
     zeroes_empty: bool = False
     rows: tuple[int, int]
     words: int
+    terms: int = 1
     read_strides: tuple[int, ...]
     sites: tuple[SiteEntry, ...]
     variants: dict[str, Variant]
@@ -141,7 +144,16 @@ class Manifest(Options):
     @property
     def looking(self) -> str | None:
         """The variant that reads maps and gives no noise, if there is one."""
-        return next((name for name, v in self.variants.items() if v.truncated), None)
+        return self._truncated("read")
+
+    @property
+    def guiding(self) -> str | None:
+        """The variant that gives the gradient of a loss on maps, if there is one."""
+        return self._truncated("loss")
+
+    def _truncated(self, group: Group) -> str | None:
+        found = (n for n, v in self.variants.items() if v.truncated and group in v.groups)
+        return next(found, None)
 
 
 def read_manifest(folder: Path) -> Manifest:

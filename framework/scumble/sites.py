@@ -48,7 +48,7 @@ class SiteTable:
     """All sites of one UNet, asserted when a model is loaded.
 
     Attributes:
-        sites: every site; self, cross and resnet sites in execution order within their kind.
+        sites: every site, in execution order.
         native: (height, width) of the latent that the model was trained on.
     """
 
@@ -97,6 +97,16 @@ class SiteTable:
             and site.stride >= least_stride
             and (strides is None or site.stride in strides)
         )
+
+    def up_to_maps(self, strides: tuple[int, ...]) -> tuple[Site, ...]:
+        """Return the attention sites that run before the last map of some strides is known.
+
+        Args:
+            strides: of cross-attentions; that last one is among the sites returned.
+        """
+        attention = [site for site in self.sites if site.kind != "resnet"]
+        seen = [n for n, s in enumerate(attention) if s.kind == "cross" and s.stride in strides]
+        return tuple(attention[: max(seen, default=-1) + 1])
 
     @property
     def map_stride(self) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scumble.editor import Editor
-from scumble.engine import EngineSettings
+from scumble.engine import GUIDED, EngineSettings
 from scumble.errors import EngineError, PortError, UnsupportedError
 from scumble.models import find_checkpoint
 from scumble.plugins import load_entry
@@ -35,9 +35,16 @@ VARIANTS: dict[str, tuple[Group, ...]] = {
     "masked": ("route", "mix", "read", "region"),
     "featured": ("route", "feature"),
 }
-ENGINES = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.gpu] * (name in GPU)) for name in RUNS]
-)
+GRADIENTS = ("torch", "onnxruntime", "tensorrt")
+"""Engines with gradients of losses on maps; openvino computes them wrongly, and so claims none."""
+
+
+def engines(names: Iterable[str]) -> pytest.MarkDecorator:
+    marked = [pytest.param(name, marks=[pytest.mark.gpu] * (name in GPU)) for name in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+ENGINES = engines(RUNS)
 
 
 class Sessions:
@@ -213,6 +220,79 @@ def test_a_look_gives_the_maps_of_a_step(sessions: Sessions, name: str):
     assert distance(found[1], wanted[1]) < 1e-5
     with pytest.raises(PortError, match="not declared"):
         session.engine.look({**ports, "x": np.zeros(1)})
+
+
+def told(session: Session, seed: int) -> dict[str, Any]:
+    """What a source row told of itself, on the session's engine."""
+    rng = np.random.default_rng(seed)
+    source = {name: rng.permuted(value, axis=-1) for name, value in plain(1).items()}
+    recorded = session.engine.step({**source, "record.row": np.zeros(1, np.int64)}).recorded
+    return {**recorded, "source.text": source["text"]}
+
+
+def guided_ports(session: Session, seed: int) -> dict[str, Any]:
+    """Random ports of a gradient, of one to six terms."""
+    rng = np.random.default_rng(seed)
+    sites, terms = session.info.sites, int(rng.integers(1, 7))
+    ports = {name: rng.permuted(value, axis=-1) for name, value in plain(1).items()}
+    for group in ("route", "mix"):
+        ports |= neutral_ports(session, group, 1)
+    for name in ("route", "mix.row"):
+        ports[name] = rng.integers(0, 2, ports[name].shape)
+    ports["mix.source"] = rng.random(ports["mix.source"].shape).astype(np.float32) / 40
+    ports["mix.own"] = rng.random(ports["mix.own"].shape).astype(np.float32)
+    ports["mix.sites"] = rng.integers(0, 2, ports["mix.sites"].shape).astype(np.float32)
+    masks = np.zeros((1, terms, 16, 16), np.float32)
+    for mask in masks[0]:
+        top, left = rng.integers(0, 12, 2)
+        mask[top : top + 4, left : left + 4] = 1
+    words = np.zeros((1, terms, 40), np.float32)
+    for word in words[0]:
+        word[rng.choice(40, 2, replace=False)] = 0.5
+    seen = list(sites.select("cross", strides=(sites.map_stride,)))
+    gate = np.zeros(sites.count("cross"), np.float32)
+    gate[rng.choice(seen, rng.integers(1, len(seen) + 1), replace=False)] = 1
+    return {
+        **ports,
+        "loss.words": words,
+        "loss.rest": rng.random((1, terms, 40)).astype(np.float32) + np.float32(0.1),
+        "loss.masks": masks,
+        "loss.weights": rng.standard_normal((1, terms, 2)).astype(np.float32),
+        "loss.sites": gate,
+    }
+
+
+@engines(name for name in GRADIENTS if name != "torch")
+def test_a_hundred_gradients_agree_with_torch(sessions: Sessions, name: str):
+    session, reference = sessions[name], sessions["torch"]
+    assert session.engine.supports(GUIDED)
+    sources = [(told(session, seed), told(reference, seed)) for seed in range(5)]
+    for case in range(100):
+        ports = guided_ports(reference, case)
+        mine, theirs = sources[case % len(sources)]
+        found = session.engine.gradient({**ports, **mine})
+        wanted = reference.engine.gradient({**ports, **theirs})
+        assert found.latents.shape == wanted.latents.shape
+        assert distance(found.latents, wanted.latents) < 1e-4
+        assert distance(found.losses, wanted.losses) < 1e-4
+
+
+def test_engines_that_get_gradients_wrong_claim_none(sessions: Sessions):
+    assert {n for n in RUNS if "loss" in load_entry("scumble.engines", n, "engine")[1].groups} == {
+        *GRADIENTS
+    }
+    ports = {**guided_ports(sessions["torch"], 1), **told(sessions["openvino"], 1)}
+    assert not sessions["openvino"].engine.supports(GUIDED)
+    with pytest.raises(UnsupportedError, match=r"no ports for: loss; engines that do: .*onnx"):
+        sessions["openvino"].engine.gradient(ports)
+
+
+def test_a_loss_on_maps_that_a_pack_does_not_see_is_refused(sessions: Sessions):
+    session = sessions["onnxruntime"]
+    ports = {**guided_ports(session, 1), **told(session, 1)}
+    ports["loss.sites"] = np.ones_like(ports["loss.sites"])
+    with pytest.raises(UnsupportedError, match="reads maps at stride 1, not at"):
+        session.engine.gradient(ports)
 
 
 @ENGINES

@@ -14,7 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from scumble.ports import ADDED, PortSizes
-from scumble_engines.torch.attention import ControlBus
+from scumble_engines.torch.controls import ControlBus
 from scumble_engines.torch.ported import PortedUNet, attach_ports
 from scumble_engines.torch.sites import sites_of
 from scumble_export import tracing

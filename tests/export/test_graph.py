@@ -13,7 +13,7 @@ from scumble.models import find_checkpoint
 from scumble.packs import read_manifest
 from scumble.ports import PortSizes, neutral
 from scumble_engines.torch import TorchEngine
-from scumble_engines.torch.attention import Controls
+from scumble_engines.torch.controls import Controls
 from scumble_engines.torch.ported import PortedUNet
 from scumble_export.graph import WORDS, Axis, Declaration, as_tensors, declare, nudged
 from scumble_export.pack import TRUNCATED, VARIANTS

@@ -39,9 +39,10 @@ def test_a_pack_says_what_it_is(pack: Path, small: Path):
     for name, variant in manifest.variants.items():
         assert variant.groups == VARIANTS[name]
         assert 0 < variant.parity <= tracing.TOLERANCE["fp32"]
-        assert variant.truncated == (name == "looking")
+        assert variant.truncated == (name in ("looking", "guiding"))
     assert (manifest.latent, manifest.native, manifest.factor) == ((16, 16), (16, 16), 2)
     assert (manifest.rows, manifest.words, manifest.read_strides) == ((1, 8), 2, (1,))
+    assert manifest.terms == 4
     assert manifest.versions["torch"]
     assert manifest.source == find_checkpoint(small).fingerprint()
     check_files(pack, manifest)
@@ -69,6 +70,13 @@ def test_the_truncated_graph_is_shorter(pack: Path):
     assert [output.name for output in looking.output] == ["read.1"]
     convolutions = [sum(n.op_type == "Conv" for n in g.node) for g in (looking, reading)]
     assert convolutions[0] < convolutions[1]
+
+
+def test_a_gradient_is_of_one_row_without_operators_that_race(pack: Path):
+    graph = onnx.load(pack / "unet.guiding.onnx", load_external_data=False).graph
+    assert [output.name for output in graph.output] == ["gradient", "losses"]
+    assert all(dim.dim_value for value in graph.input for dim in value.type.tensor_type.shape.dim)
+    assert not {"ScatterND", "GatherND", "ScatterElements"} & {n.op_type for n in graph.node}
 
 
 def test_weights_are_stored_once(pack: Path, small: Path):
@@ -244,7 +252,7 @@ def test_a_size_of_its_own(small: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_half_precision(small: Path, tmp_path: Path):
     """Ports that the host fills stay float32; weights and recorded state are halves."""
-    asked = ("plain", "recording", "replaying")
+    asked = ("plain", "recording", "replaying", "guiding")
     made = export_pack(find_checkpoint(small), tmp_path / "out", precision="fp16", variants=asked)
     assert made.precision == "fp16"
     for variant in made.variants.values():
@@ -253,5 +261,5 @@ def test_half_precision(small: Path, tmp_path: Path):
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
     halves = {name for name, kind in kinds.items() if kind == TensorProto.FLOAT16}
     assert halves == {v.name for v in graph.output if v.name.startswith("source.")}
-    wide = [t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT and t.dims]
-    assert not wide
+    outside = [t for t in graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    assert {t.data_type for t in outside} == {TensorProto.FLOAT16}

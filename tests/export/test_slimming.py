@@ -44,11 +44,12 @@ def test_values_are_numbered_and_nodes_nameless(model: ModelProto):
     onnx.checker.check_model(model, full_check=True)
     np.testing.assert_array_equal(run(model), before)
     assert [list(node.input) for node in model.graph.node] == [
-        ["x", "w"], ["0"], ["2", "", "1"], ["3", "0"],
+        ["x", "0"], ["2"], ["3", "", "1"], ["4", "2"],
     ]  # fmt: skip
-    assert [list(node.output) for node in model.graph.node] == [["0"], ["2", ""], ["3"], ["y"]]
+    assert [list(node.output) for node in model.graph.node] == [["2"], ["3", ""], ["4"], ["y"]]
+    assert [weight.name for weight in model.graph.initializer] == ["0"]
     assert not any(node.name for node in model.graph.node)
-    assert [value.name for value in model.graph.value_info] == ["0"]
+    assert [value.name for value in model.graph.value_info] == ["2"]
 
 
 def test_shapes_between_are_dropped(model: ModelProto):

@@ -71,6 +71,32 @@ def test_equal_bytes_are_stored_once(tmp_path: Path, rng: np.random.Generator):
     weights.close()
 
 
+def test_bytes_of_other_numbers_are_not_taken_for_equal(tmp_path: Path):
+    zeros, nothing = np.zeros(200, np.float32), np.zeros(100, np.int64)
+    weights = WeightFile(tmp_path)
+    found = run(weights.take(graph(zeros=zeros, nothing=nothing)), tmp_path / "g.onnx")
+    assert [array.dtype for array in found] == [np.float32, np.int64]
+    weights.close()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("shape", [(70, 40), (1, 70, 40), (70, 40, 1, 1), (70, 1, 40)])
+def test_a_matrix_with_its_axes_exchanged_is_stored_once(
+    tmp_path: Path, rng: np.random.Generator, kind: type, shape: tuple[int, ...]
+):
+    one = rng.standard_normal((40, 70)).astype(kind).astype(np.float32)
+    weights = WeightFile(tmp_path)
+    weights.take(graph(a=one))
+    size = weights.size
+    other = np.ascontiguousarray(one.T).reshape(shape)
+    model = weights.take(graph(b=other, a=one))
+    assert weights.size == size
+    turned, straight = run(model, tmp_path / "g.onnx")
+    assert np.array_equal(turned, other)
+    assert np.array_equal(straight, one)
+    weights.close()
+
+
 def test_a_graph_can_be_run_before_the_file_is_closed(tmp_path: Path, rng: np.random.Generator):
     # Less than a buffer, so that nothing but a flush brings it to the disk.
     given = rng.standard_normal(300).astype(np.float32)

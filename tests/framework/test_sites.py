@@ -80,3 +80,22 @@ def test_numbers_out_of_order_are_refused():
 def test_a_unet_without_words_is_refused():
     with pytest.raises(ModelError, match="no cross-attention"):
         table(("self", "down", 1))
+
+
+def test_sites_up_to_the_last_map_of_a_stride():
+    def site(index: int, kind: Kind, stride: int) -> Site:
+        return Site(index, f"{kind}.{index}", kind, "down", stride, 8, 2)
+
+    table = SiteTable(
+        (
+            site(0, "resnet", 1),
+            site(0, "self", 1), site(0, "cross", 1),
+            site(1, "self", 2), site(1, "cross", 2),
+            site(2, "self", 1), site(2, "cross", 1),
+        ),
+        (8, 8),
+    )  # fmt: skip
+    reached = [s.path for s in table.up_to_maps((2,))]
+    assert reached == ["self.0", "cross.0", "self.1", "cross.1"]
+    assert table.up_to_maps((1, 2))[-1].path == "cross.2"
+    assert table.up_to_maps((4,)) == ()

@@ -1,8 +1,9 @@
 """Measures the targets of the accelerated core: `python -m scumble_bench.latency.core_targets`.
 
 The parts are whole edits on the demo checkpoint (`demo`), an edit with SD1.5's shapes composed from
-its steps (`shapes`), what unused ports cost (`variants`), bf16 against fp32 (`precision`), and a
-CUDA device (`gpu`). Parts that are left out by --only keep what the file has of them.
+its steps (`shapes`), what unused ports cost (`variants`), bf16 against fp32 (`precision`), a
+gradient as a graph (`gradient`), and a CUDA device (`gpu`). Parts that are left out by --only keep
+what the file has of them.
 
 Exits with 1 when a target is missed; one that could not be measured says why.
 """
@@ -18,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scumble_bench.latency import composed, gpu, precision, variants, whole_edits
+from scumble_bench.latency import composed, gpu, gradients, precision, variants, whole_edits
 from scumble_bench.latency.interleaving import cause_of
 from scumble_bench.latency.parts import Part, Settings
 from scumble_bench.latency.provenance import provenance
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[Settings], Part]] = {
     "shapes": composed.measure,
     "variants": variants.measure,
     "precision": precision.measure,
+    "gradient": gradients.measure,
     "gpu": gpu.measure,
 }
 

@@ -60,6 +60,8 @@ TARGETS = (
            2, "at least", "times"),
     Target("precision.psnr", "demo edits: bf16 picture to fp32 picture, the worst of them",
            35, "at least", "dB"),
+    Target("gradient.graph", "demo checkpoint: a gradient of MAG-Edit by torch over the graph's",
+           1, "at least", "times"),
     Target("gpu.row", "SD1.5 shapes, 512x512, fp16 on a GPU: one row of three",
            2.5, "at most", "ms"),
     Target("gpu.next", "SD1.5 shapes, 512x512, fp16 on a GPU, composed: next edit without VAE",

@@ -12,6 +12,7 @@ from scumble.engine import EngineSettings
 from scumble.errors import EngineError, OutOfMemoryError
 from scumble.pack_engine import PackEngine
 from scumble.packs import Manifest
+from scumble.ports import CONTROL_GROUPS, Group
 
 __all__ = ["OnnxRuntimeEngine"]
 
@@ -24,6 +25,7 @@ class OnnxRuntimeEngine(PackEngine):
     """Runs a pack with ONNX Runtime, on the CPU or on CUDA."""
 
     name: ClassVar[str] = "onnxruntime"
+    groups: ClassVar[frozenset[Group]] = frozenset((*CONTROL_GROUPS, "loss"))
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
         super().__init__(settings)

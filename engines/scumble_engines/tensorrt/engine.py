@@ -36,7 +36,9 @@ class TensorRTEngine(PackEngine):
 
     name: ClassVar[str] = "tensorrt"
     # Without the runtime it has none, so that it is not offered to who needs some.
-    groups: ClassVar[frozenset[Group]] = frozenset(CONTROL_GROUPS if is_installed() else ())
+    groups: ClassVar[frozenset[Group]] = frozenset(
+        (*CONTROL_GROUPS, "loss") if is_installed() else ()
+    )
     modes: ClassVar[frozenset[Mode]] = frozenset(("eager", "graph"))
 
     def __init__(self, settings: EngineSettings | None = None) -> None:

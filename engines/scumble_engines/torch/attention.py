@@ -5,90 +5,28 @@ from a shared `Controls`, and builds a probability map only where one is read. T
 this same module.
 """
 
-from dataclasses import dataclass, field
-from typing import NoReturn, Protocol, cast
+from typing import cast
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from scumble.sites import Site
+from scumble_engines.torch.controls import ControlBus, Controls
+from scumble_engines.torch.guided_attention import guided
 from scumble_engines.torch.kernels import (
     Penalty,
     attend,
     attend_where_allowed,
+    heads,
     joined,
+    linear,
     look,
-    probabilities,
     region_penalty,
     times_values,
 )
 
-__all__ = ["ControlBus", "Controls", "PortProcessor", "read_gate"]
-
-
-class SeesMaps(Protocol):
-    """A loss on the maps of some cross-attentions."""
-
-    sites: frozenset[int]
-
-    def see(self, site: Site, maps: Tensor) -> None:
-        """Take a site's (rows, heads, cells, tokens) maps, after any mix."""
-        ...
-
-    def end(self) -> NoReturn:
-        """Leave the UNet behind the last of them."""
-        ...
-
-
-@dataclass(slots=True)
-class Controls:
-    """What one step asks of the attention; None is off. Axes as declared in `scumble.ports`.
-
-    `read_gate` is `read.sites` over its sum, so that gated maps add up to their mean; `read_sites`
-    are the sites worth computing, which a traced graph cannot know: there it is all of a stride.
-    """
-
-    latent: tuple[int, int] = (0, 0)
-    route: Tensor | None = None
-    mix_source: Tensor | None = None
-    mix_own: Tensor | None = None
-    mix_row: Tensor | None = None
-    mix_sites: Tensor | None = None
-    read_weights: Tensor | None = None
-    read_gate: Tensor | None = None
-    read_sites: frozenset[int] = frozenset()
-    feature_route: Tensor | None = None
-    region_query: Tensor | None = None
-    region_key: Tensor | None = None
-    region_sites: Tensor | None = None
-    join_row: Tensor | None = None
-    join_sites: Tensor | None = None
-    record_row: Tensor | None = None
-    source_text: Tensor | None = None
-    source: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    losses: SeesMaps | None = None
-    # What the step gives back.
-    reads: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
-    recorded: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-    visited: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-
-
-class ControlBus:
-    """What every processor of a UNet shares.
-
-    An object and not a list: a tracer copies lists that it finds on modules.
-
-    Attributes:
-        controls: of the step that runs.
-        visits: what the last step's sites applied.
-        sites: path of every attention site, in execution order.
-    """
-
-    def __init__(self) -> None:
-        self.controls = Controls()
-        self.visits: tuple[tuple[str, str], ...] = ()
-        self.sites: tuple[str, ...] = ()
+__all__ = ["PortProcessor"]
 
 
 class PortProcessor:
@@ -118,7 +56,9 @@ class PortProcessor:
             recorded = hidden_states.index_select(0, controls.record_row)
             controls.recorded[f"source.{self.site.path}"] = recorded
             controls.visited.append(("record", self.site.path))
-        if encoder_hidden_states is None:
+        if controls.losses is not None:
+            out = guided(attn, self.site, hidden_states, encoder_hidden_states, controls)
+        elif encoder_hidden_states is None:
             out = self._self(attn, hidden_states, controls)
         else:
             out = self._cross(attn, hidden_states, encoder_hidden_states, controls)
@@ -134,35 +74,15 @@ class PortProcessor:
         controls.visited.append(("replay", self.site.path))
         return torch.cat([hidden, source])
 
-    def _rows(self, pool: Tensor, index: Tensor, controls: Controls) -> Tensor:
-        """Return rows of the pool by their index.
-
-        In a gradient each is the row itself or the replayed source, and is chosen: the derivative
-        of a gather adds up rows in parallel, which ONNX Runtime does in a racy way and TensorRT
-        refuses.
-        """
-        if controls.losses is None:
-            return pool.index_select(0, index)
-        rows = index.shape[0]
-        beyond = (index == rows).reshape(-1, *(1,) * (pool.dim() - 1))
-        return torch.where(beyond, pool[rows:], pool[:rows])
-
-    def _heads(self, attn: Attention, projected: Tensor) -> Tensor:
-        """Return (rows, heads, cells, channels / heads)."""
-        rows, cells, channels = projected.shape
-        return projected.view(rows, cells, attn.heads, channels // attn.heads).transpose(1, 2)
-
     def _self(self, attn: Attention, hidden: Tensor, controls: Controls) -> Tensor:
         rows = hidden.shape[0]
         pool = self._with_source(hidden, controls)
-        q = self._heads(attn, attn.to_q(pool))
-        k = self._heads(attn, _linear(attn.to_k)(pool))
-        v = self._heads(attn, _linear(attn.to_v)(pool))
+        q, k, v = (heads(attn, linear(to)(pool)) for to in (attn.to_q, attn.to_k, attn.to_v))
         everyone = k, v
         if controls.route is not None:
             index = controls.route[self.site.index]
             q, k, v = (
-                self._rows(part, index[slot], controls) for slot, part in enumerate((q, k, v))
+                part.index_select(0, taken) for part, taken in zip((q, k, v), index, strict=True)
             )
             controls.visited.append(("route", self.site.path))
         elif pool is not hidden:
@@ -191,9 +111,8 @@ class PortProcessor:
         if pool is not hidden:
             assert controls.source_text is not None
             text = torch.cat([text, controls.source_text])
-        q = self._heads(attn, attn.to_q(pool))
-        k = self._heads(attn, _linear(attn.to_k)(text))
-        v = self._heads(attn, _linear(attn.to_v)(text))
+        q = heads(attn, attn.to_q(pool))
+        k, v = (heads(attn, linear(to)(text)) for to in (attn.to_k, attn.to_v))
         mix = self._mix(controls)
         if self.site.index in controls.read_sites:
             self._read(q, k, mix, controls)
@@ -203,14 +122,7 @@ class PortProcessor:
         controls.visited.append(("mix", self.site.path))
         mixed = times_values(matrix[:, None], v[:rows])
         scaled = (own[:, None, :, None] * v[:rows].to(own.dtype)).to(v.dtype)
-        their_q, their_k = (self._rows(part, source, controls) for part in (q, k))
-        if controls.losses is not None and self.site.index in controls.losses.sites:
-            maps = probabilities(their_q, their_k, matrix.dtype) @ matrix[:, None]
-            maps = maps + probabilities(q[:rows], k[:rows], matrix.dtype) * own[:, None, None]
-            controls.losses.see(self.site, maps)
-            controls.visited.append(("loss", self.site.path))
-            if self.site.index == max(controls.losses.sites):
-                controls.losses.end()
+        their_q, their_k = (part.index_select(0, source) for part in (q, k))
         theirs = attend(attn, their_q, their_k, mixed)
         return theirs + attend(attn, q[:rows], k[:rows], scaled)
 
@@ -218,12 +130,8 @@ class PortProcessor:
         """Return S (rows, tokens, tokens), d (rows, tokens) and the source rows at this site."""
         if controls.mix_sites is None:
             return None
-        assert controls.mix_source is not None
-        assert controls.mix_own is not None
         assert controls.mix_row is not None
-        gate = controls.mix_sites[self.site.index][:, None]
-        own = controls.mix_own * gate + (1 - gate)
-        return controls.mix_source * gate[..., None], own, controls.mix_row
+        return *controls.mix(self.site), controls.mix_row
 
     def _read(
         self, q: Tensor, k: Tensor, mix: tuple[Tensor, Tensor, Tensor] | None, controls: Controls
@@ -248,14 +156,3 @@ class PortProcessor:
         known = controls.reads.get(self.site.stride)
         controls.reads[self.site.stride] = maps if known is None else known + maps
         controls.visited.append(("read", self.site.path))
-
-
-def read_gate(sites: Tensor | None) -> Tensor | None:
-    """Return `read.sites` over its sum; zeros where nothing is chosen."""
-    return None if sites is None else sites / sites.sum().clamp(min=1)
-
-
-def _linear(module: nn.Module | None) -> nn.Module:
-    """Return a projection that every site of these UNets has."""
-    assert module is not None
-    return module

@@ -19,7 +19,7 @@ from scumble.engine import Engine, EngineSettings, Gradient, Mode, ModelInfo, Pr
 from scumble.errors import ControlError, EngineError, ModelError
 from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group, groups_of
-from scumble_engines.torch.attention import ControlBus
+from scumble_engines.torch.controls import ControlBus
 from scumble_engines.torch.fast import FastSteps
 from scumble_engines.torch.loading import load_component
 from scumble_engines.torch.losses import GuidedUNet, gradient_inputs

@@ -5,13 +5,16 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "Penalty",
+    "at_least_fp32",
     "attend",
     "attend_where_allowed",
+    "heads",
     "joined",
+    "linear",
     "look",
     "probabilities",
     "region_penalty",
@@ -25,6 +28,18 @@ Penalty: TypeAlias = tuple[Tensor, Tensor]
 FORBID = 100.0
 
 
+def heads(attn: Attention, projected: Tensor) -> Tensor:
+    """Return (rows, heads, cells, channels / heads) of (rows, cells, channels)."""
+    rows, cells, channels = projected.shape
+    return projected.view(rows, cells, attn.heads, channels // attn.heads).transpose(1, 2)
+
+
+def linear(module: nn.Module | None) -> nn.Module:
+    """Return a projection that every site of these UNets has."""
+    assert module is not None
+    return module
+
+
 def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
     """Return softmax(Q K) V, (rows, heads, cells, depth), in the dtype of the values.
 
@@ -34,7 +49,7 @@ def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, scale: float | None
     """
     dtype = v.dtype
     if attn.upcast_attention and torch.onnx.is_in_onnx_export():
-        wide = _at_least_fp32(dtype)
+        wide = at_least_fp32(dtype)
         q, k, v = q.to(wide), k.to(wide), v.to(wide)
     return F.scaled_dot_product_attention(q, k, v, scale=scale).to(dtype)
 
@@ -98,7 +113,7 @@ def joined(
     return k, v, penalties
 
 
-def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
     """Return fp64 for fp64, else fp32; `torch.promote_types` would be traced, as an operator."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 

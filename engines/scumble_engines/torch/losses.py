@@ -10,9 +10,14 @@ from scumble.engine import GUIDED
 from scumble.errors import ControlError
 from scumble.ports import inputs_of
 from scumble.sites import Site
-from scumble_engines.torch.attention import ControlBus, Controls, read_gate
+from scumble_engines.torch.controls import ControlBus, Controls, read_gate
 
 __all__ = ["GuidedUNet", "Losses", "gradient_inputs"]
+
+
+HALF_SCALE = 2.0**12
+"""By which a loss is multiplied on its way back through a UNet in fp16, whose smallest numbers are
+as large as these gradients are; a power of two, so that taking it away again is exact."""
 
 
 class AllSeenError(Exception):
@@ -81,6 +86,7 @@ class GuidedUNet(nn.Module):
         inputs: port names, in order: those of a gradient.
         latent: (height, width) of the sample.
         sites: cross-attention sites whose maps the loss may see.
+        fused: False writes attention out where torch would fuse it, for a graph.
     """
 
     def __init__(
@@ -90,6 +96,8 @@ class GuidedUNet(nn.Module):
         inputs: tuple[str, ...],
         latent: tuple[int, int],
         sites: frozenset[int],
+        *,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -97,6 +105,7 @@ class GuidedUNet(nn.Module):
         self._bus = bus
         self._latent = latent
         self._sites = sites
+        self._fused = fused
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Return d(sum of weighted losses)/d(sample), and the losses (rows, words, 2).
@@ -108,12 +117,17 @@ class GuidedUNet(nn.Module):
         sample = ports["sample"].detach().requires_grad_()
         with torch.enable_grad():
             losses = self._losses({**ports, "sample": sample})
-            total = (ports["loss.weights"] * losses).sum()
+            scale = HALF_SCALE if self._dtype == torch.float16 else 1.0
+            total = (ports["loss.weights"] * losses).sum() * scale
             (gradient,) = torch.autograd.grad(total, sample)
-        return gradient, losses.detach()
+        return gradient / scale, losses.detach()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
 
     def _losses(self, ports: dict[str, Tensor]) -> Tensor:
-        dtype = next(self.unet.parameters()).dtype
+        dtype = self._dtype
         gate = read_gate(ports["loss.sites"])
         assert gate is not None
         losses = Losses(
@@ -129,6 +143,7 @@ class GuidedUNet(nn.Module):
             source_text=ports["source.text"].to(dtype),
             source={name: port for name, port in ports.items() if name.startswith("source.")},
             losses=losses,
+            fused=self._fused,
         )
         added = None
         if "added.text" in ports:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from scumble.errors import ControlError
 from scumble.ports import CONTROL_GROUPS, Group, groups_of, inputs_of
 from scumble.sites import Site, SiteTable
-from scumble_engines.torch.attention import ControlBus, Controls, PortProcessor, read_gate
+from scumble_engines.torch.attention import PortProcessor
+from scumble_engines.torch.controls import ControlBus, Controls, read_gate
 
 __all__ = [
     "PortedUNet",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scumble.errors import ControlError
 from scumble.ports import CONTROL_GROUPS, INPUTS, Group
 from scumble_engines.torch import TorchEngine
-from scumble_engines.torch.attention import Controls
+from scumble_engines.torch.controls import Controls
 from scumble_engines.torch.ported import (
     PortedUNet,
     Signature,
