@@ -131,14 +131,17 @@ def look(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
 
     Written out and not fused: where words separate, maps are small, and this costs less than an
     attention whose values are the weights. TensorRT could not take that at all: its attention wants
-    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key. In
-    fp16 it also crashes if the keys are multiplied as they are, so both sides are scaled.
+    values as wide as keys, and TensorRT-RTX 1.7.1 crashes on two that share a query or a key.
     """
     return probabilities(q, k, weights.dtype).mean(1) @ weights
 
 
 def probabilities(q: Tensor, k: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the attention maps, (rows, heads, cells, tokens), computed in a dtype."""
-    root = q.shape[-1] ** -0.25
-    scores = (q.to(dtype) * root) @ (k.to(dtype) * root).transpose(-1, -2)
-    return scores.softmax(-1)
+    """Return the attention maps, (rows, heads, cells, tokens), computed in a dtype.
+
+    The keys are scaled, and they alone: beside a fused attention of the same queries and keys,
+    TensorRT-RTX 1.7.1 crashes in fp16 where keys are multiplied as they are, and builds nothing in
+    fp32 where both sides are scaled.
+    """
+    scaled = k.to(dtype) * q.shape[-1] ** -0.5
+    return (q.to(dtype) @ scaled.transpose(-1, -2)).softmax(-1)

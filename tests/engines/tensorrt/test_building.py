@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from scumble.errors import EngineError, ModelError
+from scumble.models import find_checkpoint
 from scumble.packs import Manifest
 from scumble_engines.tensorrt.building import build
 from scumble_engines.tensorrt.cuda import open_device
@@ -115,6 +116,21 @@ def test_every_graph_is_built(library: Library, order: Order, target: str):
     for part in parts_of(order.manifest):
         one = replace(order, part=part, target=kind)
         assert len(build_apart(library, one)) > 500_000, part
+
+
+@pytest.mark.slow
+def test_graphs_in_half_precision_are_built(library: Library, small: Path, tmp_path: Path):
+    """What reads maps beside fused attention, and what derives a loss, are the delicate ones."""
+    from scumble_export.pack import export_pack
+
+    parts = ("reading", "replaying", "guiding")
+    folder = tmp_path / "half"
+    manifest = export_pack(find_checkpoint(small), folder, precision="fp16", variants=parts)
+    kind = read_targets("sm89", library, None)[0]
+    for part in parts:
+        assert (
+            len(build_apart(library, Order(folder, manifest, part, kind, stripped=False))) > 500_000
+        ), part
 
 
 def test_an_attention_in_single_precision_is_taken_apart(

@@ -25,8 +25,9 @@ from scumble.sensitivity import require_effect
 from scumble.session import Session
 from scumble_engines.torch import TorchEngine, attention
 from scumble_engines.torch.attention import PortProcessor
+from scumble_engines.torch.controls import Controls
 from scumble_engines.torch.fast import FastSteps
-from scumble_engines.torch.kernels import joined
+from scumble_engines.torch.kernels import heads, joined
 
 Engines = Callable[..., TorchEngine]
 
@@ -312,13 +313,12 @@ def own_rows(self: PortProcessor, *given: Any) -> Tensor:
         controls.visited.append((name, self.site.path))
     pool = self._with_source(hidden, controls)
     q, k, v = (
-        self._heads(attn, module(pool))[: hidden.shape[0]]
-        for module in (attn.to_q, attn.to_k, attn.to_v)
+        heads(attn, module(pool))[: hidden.shape[0]] for module in (attn.to_q, attn.to_k, attn.to_v)
     )
     return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
 
-def no_mix(self: PortProcessor, controls: attention.Controls) -> Any:
+def no_mix(self: PortProcessor, controls: Controls) -> Any:
     rows = controls.mix_source.shape[0] if controls.mix_source is not None else 0
     if not rows:
         return None
