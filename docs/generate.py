@@ -1,8 +1,8 @@
 """Writes the reference pages from the code: `python docs/generate.py`.
 
-hooks, ports, commands, errors and requests become a page each in `docs/reference/`, and every
-request and plugin's options a JSON schema in `docs/reference/schemas/`. A test compares what is
-committed with what this makes.
+hooks, ports, needs, commands, errors and requests become a page each in `docs/reference/`, and
+every request and plugin's options a JSON schema in `docs/reference/schemas/`. A test compares what
+is committed with what this makes.
 """
 
 import ast
@@ -25,7 +25,7 @@ from scumble.cli import app as program
 from scumble.cli.commands import command_from
 from scumble.engine import StepOutput
 from scumble.hookspecs import BeforeView, GuidedNoise, Hooks, RunView, StepView, Trajectory
-from scumble.plugins import Plugin, load_entry
+from scumble.plugins import Plugin, Trial, load_entry
 from scumble.ports import ADDED, CONTROL_GROUPS, INPUTS, PortSizes, neutral
 from scumble.requests import REQUESTS
 from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
@@ -33,7 +33,7 @@ from scumble.testing.fake_engine import CHANNELS, FEATURES, SITES, TOKENS
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs/reference"
 MADE = "<!-- Made by docs/generate.py from the code; edit the code. -->"
-CLASSES = (RunView, BeforeView, GuidedNoise, StepView, Trajectory)
+CLASSES = (RunView, BeforeView, GuidedNoise, StepView, Trajectory, Plugin, Trial)
 AXES = {
     "rows": "branches that run at once",
     "addressable": "`rows`, plus one when a recorded source row is replayed",
@@ -43,6 +43,18 @@ AXES = {
     "pooled": "width of a pooled text",
     "words": "weight vectors that are read, or terms of a loss",
     "self, cross, resnet": "sites of that kind, by index",
+}
+NEEDS = {
+    "route": "self-attention takes queries, keys or values from other rows",
+    "mix": "cross-attention takes another row's maps, word by word",
+    "read": "a step gives the attention of weighted words; `run.look` needs it too",
+    "feature": "resnets take their features from another row",
+    "region": "self-attention keeps to masks",
+    "join": "self-attention sees another row's keys and values beside its own",
+    "loss": "gradients, by the latent, of a loss on attention maps",
+    "match": "gradients, by the text, of a distance between noises; `run.match` needs it",
+    "record": "a step gives out the source row's state; the host asks for it where it can be had",
+    "replay": "a recorded source row is taken from and not run; likewise",
 }
 
 
@@ -54,7 +66,11 @@ def own_plugins() -> dict[str, type[Plugin]]:
 def own_commands() -> dict[str, Any]:
     """The commands of this distribution by name, as typer sees them."""
     group: Any = get_command(program.app)
-    found: dict[str, Any] = dict(group.commands)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        found[name] = command
+        inner: dict[str, Any] = getattr(command, "commands", {})
+        found |= {f"{name} {part}": one for part, one in inner.items()}
     for entry in _own("scumble.commands"):
         found[entry.name] = command_from(*load_entry("scumble.commands", entry.name, "command"))
     return found
@@ -79,6 +95,11 @@ def prose(kind: object) -> str:
     """The docstring of something, without its `Args:`, `Attributes:` and `Raises:`."""
     text = inspect.getdoc(kind) or ""
     return re.split(r"\n(?:Args|Attributes|Raises|Returns):\n", text)[0].strip()
+
+
+def flat(kind: object) -> str:
+    """The same on one line, for a table."""
+    return " ".join(prose(kind).split())
 
 
 def listed(kind: object) -> dict[str, str]:
@@ -130,7 +151,7 @@ def hooks() -> str:
         headings = ("attribute", "type", "meaning")
         parts += [f"## {kind.__name__}", prose(kind), table(headings, rows)]
         methods = [
-            (f"`{name}()`", prose(value))
+            (f"`{name}({', '.join([*inspect.signature(value).parameters][1:])})`", flat(value))
             for name, value in vars(kind).items()
             if inspect.isfunction(value) and not name.startswith("_")
         ]
@@ -202,6 +223,43 @@ def port_page() -> str:
     )
 
 
+def need_page() -> str:
+    """The page of needs: what each is for, its ports, and who has it."""
+    groups: Mapping[type[object], str] = controls._GROUP
+    uses = {name: _called(kind) for name, kind in own_plugins().items()}
+    rows: list[tuple[str, ...]] = []
+    for need, meaning in NEEDS.items():
+        kinds = [kind.__name__ for kind, group in groups.items() if group == need]
+        named = [port.name for port in INPUTS if port.group == need]
+        users = [name for name, called in uses.items() if called & {*kinds, f".{need}"}]
+        parts = ([f"`{one}`" for one in found] for found in (kinds, named, users))
+        rows.append((f"`{need}`", meaning, *(", ".join(part) or "none" for part in parts)))
+    return page(
+        "Needs",
+        "What a plan **needs** of an engine are the groups of [ports](ports.md) that its controls "
+        "use: `plan.needs`. Nobody declares them. An engine says which groups it binds, and which "
+        "of them in one step: `scumble engines --check`.",
+        "A run whose plan needs what its engine lacks is refused before the first step, and the "
+        "error names the engines that would do. `loss` and `match` may come from another engine "
+        "than the run's own, `--gradient-engine`.",
+        table(("need", "what for", "controls", "ports", "methods that may need it"), iter(rows)),
+        "A method that may need something does so for some of its options: Prompt-to-Prompt reads "
+        "where it blends by words, and not otherwise.",
+    )
+
+
+def _called(kind: type[Plugin]) -> set[str]:
+    """The names that a plugin's module calls; those of methods with a dot before."""
+    module = inspect.getmodule(kind)
+    calls = [
+        node.func for node in ast.walk(ast.parse(_source(module))) if isinstance(node, ast.Call)
+    ]
+    # A control is called by its name; of methods, those of the run alone: text has a join, too.
+    named = {one.id for one in calls if isinstance(one, ast.Name)}
+    methods = (one for one in calls if isinstance(one, ast.Attribute))
+    return named | {f".{one.attr}" for one in methods if ast.unparse(one.value) == "run"}
+
+
 def _controls() -> Iterator[tuple[str, str, str]]:
     groups: Mapping[type[object], str] = controls._GROUP
     for kind in get_args(controls.Control):
@@ -244,7 +302,10 @@ def commands() -> str:
         f"Exit codes: {exits}",
     ]
     made = own_commands()
-    rows = ((f"[`{name}`](#scumble-{name})", _help(command)) for name, command in made.items())
+    rows = (
+        (f"[`{name}`](#scumble-{name.replace(' ', '-')})", _help(command))
+        for name, command in made.items()
+    )
     parts.append(table(("command", "what it does"), rows))
     for name, command in made.items():
         parts += [f"## scumble {name}", _help(command), *_flags(command)]
@@ -383,6 +444,7 @@ def generated() -> dict[Path, str]:
     made = {
         "hooks.md": hooks(),
         "ports.md": port_page(),
+        "needs.md": need_page(),
         "commands.md": commands(),
         "errors.md": error_page(),
         "requests.md": requests(),

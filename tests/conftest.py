@@ -1,11 +1,15 @@
-"""What holds for every test: no network, few threads, one seed, a cache folder of its own."""
+"""What holds for every test: no network, few threads, one seed, a cache folder of its own.
+
+And what several areas need: models, and distributions made up for one test.
+"""
 
 import fcntl
+import importlib
 import os
 import random
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 
 SEED = 20240607
+Install = Callable[..., Path]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers share the cores. Read when torch is loaded, and by what a test starts.
@@ -88,3 +93,40 @@ def pack(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (shared / "pack").exists():
             export_pack(find_checkpoint(small), shared / "pack")
     return shared / "pack"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution for one test: its metadata, entry points and modules."""
+    known = set(sys.modules)
+    count = 0
+
+    def make(
+        distribution: str,
+        entries: Mapping[str, Mapping[str, str]] | str,
+        modules: Mapping[str, str] | None = None,
+        version: str = "1.0",
+    ) -> Path:
+        nonlocal count
+        count += 1
+        site = tmp_path / f"site{count}"
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata)
+        if not isinstance(entries, str):
+            entries = "\n".join(
+                f"[{group}]\n" + "\n".join(f"{name} = {value}" for name, value in table.items())
+                for group, table in entries.items()
+            )
+        (info / "entry_points.txt").write_text(entries)
+        for module, source in (modules or {}).items():
+            (site / f"{module}.py").write_text(source)
+        monkeypatch.syspath_prepend(str(site))
+        importlib.invalidate_caches()
+        return site
+
+    yield make
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

@@ -12,6 +12,7 @@ from scumble.alignment import refine_alignment, refine_matrix, replace_matrix
 from scumble.arrays import Array, Bools, Floats, Indices
 from scumble.attention_maps import RunMaps
 from scumble.controls import (
+    Also,
     Branch,
     Control,
     FeatureRoute,
@@ -52,20 +53,23 @@ from scumble.hookspecs import (
 )
 from scumble.inversion import InversionOptions, ddim_trajectory
 from scumble.maps import AttentionMap
+from scumble.noising import noised_trajectory
 from scumble.options import Options, Words
 from scumble.plans import Plan, steps_between
-from scumble.plugins import Plugin
+from scumble.plugins import Plugin, Trial
 from scumble.rerun import rerun
 from scumble.runs import Run
 from scumble.sampler import Progress
 from scumble.schedulers import Convention
 from scumble.sites import Site, SiteTable
+from scumble.stochastic import deviation, noised, step_mean
 from scumble.tendency import BlockGrid, Box
 from scumble.words import Prompt, Word
 
 __version__ = _version("scumble")
 
 __all__ = [
+    "Also",
     "Array",
     "AttentionMap",
     "BeforeView",
@@ -117,6 +121,7 @@ __all__ = [
     "StepView",
     "Term",
     "Trajectory",
+    "Trial",
     "UnsupportedError",
     "Watch",
     "Word",
@@ -124,12 +129,16 @@ __all__ = [
     "__version__",
     "above_share_of_maximum",
     "ddim_trajectory",
+    "deviation",
     "dilate",
     "hookimpl",
+    "noised",
+    "noised_trajectory",
     "refine_alignment",
     "refine_matrix",
     "replace_matrix",
     "rerun",
     "resize_nearest",
+    "step_mean",
     "steps_between",
 ]

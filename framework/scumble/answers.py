@@ -59,8 +59,11 @@ class Gradient:
     Attributes:
         latents: (rows, channels, height, width), the derivative by the sample of the sum of all
             losses, each times its weight.
-        losses: (rows, words, 2), the token term and the space ratio of each term.
+        losses: of maps, (rows, words, 2), the token term and the space ratio of each term; of a
+            match, (rows,), its weight included.
+        text: of a match, (rows, tokens, features), the derivative of the same sum by the text.
     """
 
     latents: Floats
     losses: Floats
+    text: Floats | None = None

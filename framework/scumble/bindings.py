@@ -1,4 +1,4 @@
-"""The port values of one step, filled in control by control; a port is written once or refused."""
+"""The port values of one step, filled in control by control."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -83,7 +83,6 @@ class Bindings:
         self._replayed = replayed
         self._row_of = row_of
         self._ports: dict[str, Array] = {}
-        self._owners: dict[tuple[str, int, Branch], str] = {}
         self._reads: list[tuple[Read, int]] = []
         self._masks: list[MaskSlot] = []
         self.groups: frozenset[Group] = frozenset(("replay",) if replayed else ())
@@ -94,10 +93,10 @@ class Bindings:
         return tuple(self._masks)
 
     def bind(self, owner: str, control: Route | Mix | Read | FeatureRoute | Region | Join) -> None:
-        """Write one control's ports.
+        """Write one control's ports; `require_apart` has seen to it that none writes over another.
 
         Raises:
-            OptionError: another control has written the same cell.
+            OptionError: two reads of one name.
         """
         row = self._row_of[control.branch]
         match control:
@@ -105,18 +104,14 @@ class Bindings:
                 parts = (control.query, control.key, control.value)
                 for slot, other in enumerate(parts):
                     if other is not None:
-                        self._claim(owner, f"route.{'qkv'[slot]}", control.sites, control.branch)
                         route = self._bound("route")["route"]
                         route[list(control.sites), slot, row] = self._row_of[other]
             case Mix():
-                self._bind_mix(owner, control, row)
+                self._bind_mix(control, row)
             case FeatureRoute():
-                self._claim(owner, "feature_route", control.sites, control.branch)
                 route = self._bound("feature")["feature_route"]
                 route[list(control.sites), row] = self._row_of[control.source]
             case Region():
-                # As for a mix: a row has one pair of masks, whatever the sites.
-                self._claim(owner, "region", (-1,), control.branch)
                 ports = self._bound("region")
                 for port, mask in (("region.query", control.query), ("region.key", control.key)):
                     if isinstance(mask, str):
@@ -125,7 +120,6 @@ class Bindings:
                         ports[port][row] = mask
                 ports["region.sites"][list(control.sites), row] = 1
             case Join():
-                self._claim(owner, "join", (-1,), control.branch)
                 ports = self._bound("join")
                 ports["join.row"][row] = self._row_of[control.other]
                 ports["join.sites"][list(control.sites), row] = 1
@@ -152,12 +146,10 @@ class Bindings:
         slots = self._bind_reads() if self._reads else ()
         return self._ports, slots
 
-    def _bind_mix(self, owner: str, control: Mix, row: int) -> None:
-        # A row has one S and one d, so a second mix of the branch conflicts at any site.
+    def _bind_mix(self, control: Mix, row: int) -> None:
         pair = control.pair(self._index)
         if pair is None:
             return
-        self._claim(owner, "mix", (-1,), control.branch)
         ports = self._bound("mix")
         ports["mix.source"][row], ports["mix.own"][row] = pair
         ports["mix.row"][row] = self._row_of[control.source]
@@ -168,17 +160,6 @@ class Bindings:
             self._ports |= neutral(group, self._sizes, self._rows, self._replayed)
             self.groups = self.groups | frozenset((group,))
         return self._ports
-
-    def _claim(self, owner: str, port: str, sites: Iterable[int], branch: Branch) -> None:
-        for site in sites:
-            other = self._owners.get((port, site, branch))
-            if other is not None:
-                who = f"plugin {owner!r} twice" if other == owner else f"{other!r} and {owner!r}"
-                raise OptionError(
-                    f"port {port!r} of target {branch.picture} is written at step {self._index} "
-                    f"by {who}; use one, or other steps or sites."
-                )
-            self._owners[port, site, branch] = owner
 
     def _bind_reads(self) -> tuple[ReadSlot, ...]:
         sites = {control.sites for control, _ in self._reads}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from scumble.arrays import Array, require_finite
 from scumble.controls import (
+    Also,
     Branch,
     Control,
     FeatureRoute,
@@ -36,7 +37,7 @@ def refers_to(control: Control) -> tuple[Branch, ...]:
             return (control.source,)
         case Join():
             return (control.other,)
-        case Read() | Region() | Guide() | Watch():
+        case Read() | Region() | Guide() | Watch() | Also():
             return ()
 
 
@@ -54,9 +55,11 @@ def check_control(owner: str, control: Control, job: Job, sizes: PortSizes) -> N
     for branch in (*named, *refers_to(control)):
         if not 0 <= branch.picture < len(job.prompts):
             raise OptionError(f"{what} names picture {branch.picture} of {len(job.prompts)}.")
-    if isinstance(control, Watch):
+    if isinstance(control, Watch | Also):
         return
-    if isinstance(control, Guide) and (control.branch.picture == SOURCE or not control.branch.text):
+    if isinstance(control, Guide) and (
+        control.branch.picture == SOURCE or control.branch.text is not True
+    ):
         raise OptionError(f"{what} moves a row that is no target's with text; name one that is.")
     _check_arrays(what, control, sizes)
     kind = _site_kind(control)

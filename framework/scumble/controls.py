@@ -10,10 +10,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from scumble.arrays import Array, Bools, Floats, Indices, frozen
+from scumble.branches import Also, Branch, Watch
 from scumble.errors import OptionError
 from scumble.ports import Group
 
 __all__ = [
+    "Also",
     "Branch",
     "Control",
     "FeatureRoute",
@@ -27,19 +29,6 @@ __all__ = [
     "Watch",
     "group_of",
 ]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Branch:
-    """One row of a run: a picture, with or without its text.
-
-    Attributes:
-        picture: 0 is the source, 1 the first target.
-        text: True for the row that sees the prompt, False for the unconditional one.
-    """
-
-    picture: int
-    text: bool = True
 
 
 def _freeze(control: object, **arrays: Array) -> None:
@@ -202,22 +191,6 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Watch:
-    """Say that an `after_step` hook reads a picture's latent, so that it must be kept up to date.
-
-    Attributes:
-        picture: 0 is the source.
-        steps: (steps,) bool.
-    """
-
-    picture: int
-    steps: Bools
-
-    def __post_init__(self) -> None:
-        _freeze(self, steps=np.asarray(self.steps, dtype=bool))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Term:
     """A part of a loss on the cross-attention maps of one prompt.
 
@@ -282,7 +255,7 @@ class Guide:
             _freeze(self, stop=self.stop)
 
 
-Control: TypeAlias = Route | Mix | Read | FeatureRoute | Region | Join | Guide | Watch
+Control: TypeAlias = Route | Mix | Read | FeatureRoute | Region | Join | Guide | Watch | Also
 
 _GROUP: dict[type[object], Group] = {
     Route: "route",
@@ -296,5 +269,5 @@ _GROUP: dict[type[object], Group] = {
 
 
 def group_of(control: Control) -> Group | None:
-    """Return the port group that a control is bound to; a `Watch` needs none."""
+    """Return the port group that a control is bound to; a `Watch` or `Also` needs none."""
     return _GROUP.get(type(control))

@@ -1,6 +1,7 @@
 """The front door: load a model once, then generate, edit and invert with it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -22,6 +23,7 @@ from scumble.requests import (
     InvertRequest,
     PrepareRequest,
 )
+from scumble.roles import cast_roles
 from scumble.runs import Prepared, Run
 from scumble.sampler import Progress
 from scumble.session import Session
@@ -147,8 +149,9 @@ class Editor:
             method: an installed plugin's name; or a plugin object, to try one that is not
                 installed (its options are its own, and `rerun` cannot repeat it).
             callback_on_step_end: told of each step.
-            settings: further fields of `EditRequest`: options, inversion, inversion_options,
-                steps, guidance, negative, seed, size, fit.
+            settings: further fields of `EditRequest`: options, further, inversion,
+                inversion_options, masking, masking_options, steps, guidance, negative, seed, size,
+                fit.
 
         Raises:
             ImageError, PromptError, OptionError: something given cannot be used.
@@ -163,31 +166,24 @@ class Editor:
         silent = image is not None and not request.source
         for text in request.targets if silent else (request.source, *request.targets):
             require_text(text, "prompt")
-        if isinstance(method, Plugin):
-            if request.options:
-                raise OptionError("options are given to a plugin object when it is made.")
-            host = Host.of(**{named: method})
-        else:
-            host = Host([(request.method, request.options)])
-        inversion = None
         before = image if isinstance(image, Run) else None
+        carried = None
         if before is not None:
-            inversion = Host.of(carried=Carried(before, request, self._session.fingerprint))
-        elif image is not None:
-            inversion = Host([(request.inversion, request.inversion_options)])
+            carried = partial(Carried, before, request, self._session.fingerprint)
+        roles = cast_roles(request, method, image is not None, carried)
         count = len(request.targets)
         pipeline = Pipeline(
             self._session,
             request,
             (request.source, *request.targets),
             frozenset(range(0 if image is None else 1, count + 1)),
-            host,
-            inversion,
+            roles.method,
+            roles.inversion,
             callback=callback_on_step_end,
+            masking=roles.masking,
         )
-        origins = host.origins | (inversion.origins if inversion else {})
         picture = image.image if isinstance(image, Run) else image
-        run = self._run("edit", pipeline, origins, picture, masks_by_name(mask))
+        run = self._run("edit", pipeline, roles.origins, picture, masks_by_name(mask))
         if before is not None:
             run.recipe["before"] = before.recipe
         return run

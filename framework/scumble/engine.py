@@ -31,6 +31,7 @@ from scumble.ports import Group, check_inputs, groups_of
 
 __all__ = [
     "GUIDED",
+    "MATCHED",
     "Engine",
     "EngineSettings",
     "Gradient",
@@ -44,7 +45,9 @@ __all__ = [
 Precision = Literal["fp32", "fp64", "bf16", "fp16"]
 Mode = Literal["eager", "compile", "graph"]
 GUIDED: frozenset[Group] = frozenset({"route", "mix", "replay", "loss"})
-"""The port groups of a gradient."""
+"""The port groups of a gradient of maps."""
+MATCHED: frozenset[Group] = frozenset({"match"})
+"""The port groups of a gradient of how far noise is from a wanted one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Engine(ABC):
 
     Attributes:
         name: as registered in the `scumble.engines` entry points.
-        groups: the port groups it can bind; with `loss` it has gradients.
+        groups: the port groups it can bind; with `loss` or `match` it has their gradients.
         modes: the modes it can run in.
         runs: which form of a model it loads.
     """
@@ -165,8 +168,8 @@ class Engine(ABC):
         latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
         check_inputs(ports, self.info.sizes(latent))
         asked = groups_of(ports)
-        if "loss" in asked:
-            raise PortError("a step has no loss ports; ask for a gradient.")
+        for group in sorted(asked & {"loss", "match"}):
+            raise PortError(f"a step has no {group} ports; ask for a gradient.")
         self._require_groups(asked)
         output = self._step(ports)
         if asked - output.bound:
@@ -178,11 +181,12 @@ class Engine(ABC):
         return output
 
     def gradient(self, ports: Mapping[str, object]) -> Gradient:
-        """Return the derivative of a loss on cross-attention maps by the sample.
+        """Return the derivative of a declared loss: of maps by the sample, of a match by the text.
 
         Args:
-            ports: as of `step`, of one row that routes and mixes from itself or from the replayed
-                source alone, and the loss; route, mix and replay must be among them.
+            ports: as of `step`: one row that routes and mixes from itself or from the replayed
+                source alone, and the loss, with route, mix and replay among them; or rows with
+                nothing but the match.
 
         Raises:
             PortError, UnsupportedError, OutOfMemoryError: as `step` does.
@@ -191,10 +195,10 @@ class Engine(ABC):
         latent = (int(sample.shape[-2]), int(sample.shape[-1])) if sample.ndim == 4 else (1, 1)
         rows = check_inputs(ports, self.info.sizes(latent))
         asked = groups_of(ports)
-        if rows != 1 or asked != GUIDED:
+        if asked != MATCHED and (rows != 1 or asked != GUIDED):
             raise PortError(
                 f"a gradient is of one row with {', '.join(sorted(GUIDED))}; got {rows} with "
-                f"{', '.join(sorted(asked))}."
+                f"{', '.join(sorted(asked))}, and match goes alone."
             )
         self._require_groups(asked)
         return self._gradient(ports)
@@ -254,7 +258,7 @@ class Engine(ABC):
             )
 
     def _gradient(self, ports: Mapping[str, object]) -> Gradient:
-        raise NotImplementedError("an engine with the group 'loss' has gradients")
+        raise NotImplementedError("an engine with the group 'loss' or 'match' has gradients")
 
     @abstractmethod
     def _load(self, checkpoint: Checkpoint) -> ModelInfo: ...

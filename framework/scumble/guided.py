@@ -7,7 +7,7 @@ import numpy as np
 
 from scumble.arrays import Array, Floats
 from scumble.bindings import Bindings
-from scumble.controls import Branch, Control, Guide, Mix, Read, Route, Term, Watch
+from scumble.controls import Also, Branch, Control, Guide, Mix, Read, Route, Term, Watch
 from scumble.errors import OptionError
 from scumble.ports import PortSizes
 
@@ -77,11 +77,12 @@ def plan_guide(
     """
     rows = {guide.branch: OWN}
     # What the source told is its state without any control.
-    if not any(c.branch == SOURCE for _, c in active if not isinstance(c, Read | Guide | Watch)):
+    edits = [c for _, c in active if not isinstance(c, Read | Guide | Watch | Also)]
+    if not any(control.branch == SOURCE for control in edits):
         rows[SOURCE] = RECORDED
     bindings = Bindings(sizes, 1, True, rows, index)
     for name, control in active:
-        if isinstance(control, Guide | Watch) or control.branch != guide.branch:
+        if isinstance(control, Guide | Watch | Also) or control.branch != guide.branch:
             continue
         if not _has_gradient(control, rows):
             raise OptionError(

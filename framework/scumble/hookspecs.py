@@ -1,12 +1,15 @@
 """The hooks: named moments of a run at which the host asks plugins. None lies inside attention."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NoReturn
 
 import numpy as np
 import pluggy
 
-from scumble.arrays import Floats
+from scumble.arrays import Floats, Indices
+from scumble.errors import EngineError
 from scumble.plans import Plan
 from scumble.schedulers import DDIM
 from scumble.sites import SiteTable
@@ -29,6 +32,35 @@ hookimpl = pluggy.HookimplMarker("scumble")
 Predict = Callable[[Floats, int, str], Floats]
 Look = Callable[[Floats, int, str, Floats, tuple[int, ...]], Floats]
 Encode = Callable[[str], Prompt]
+Embed = Callable[[str], Floats]
+PredictRows = Callable[[Floats, Indices, Sequence[str | Floats]], Floats]
+Match = Callable[[Floats, int, Floats, Floats, float], tuple[float, Floats]]
+
+
+def _without_model(*_: object) -> NoReturn:
+    raise EngineError("this view of a run was made without a model; ask one that a run gives.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """An inversion: latents that lead from noise to the given picture, and what the way back needs.
+
+    Attributes:
+        latents: (steps + 1, channels, height, width); level 0 is the noisiest, the last is clean.
+        pinned: True makes the source row take the recorded latent at every step (direct
+            inversion); False lets it run freely from where the run begins.
+        noises: (steps, channels, height, width) of variance 1, that every picture's step adds, by
+            `scumble.noised`; None adds none.
+        eta: of those steps.
+        embeddings: what the unconditional rows see in place of the run's own text: a prompt, or
+            (steps, tokens, features), one a step; None leaves it.
+    """
+
+    latents: Floats
+    pinned: bool
+    noises: Floats | None = None
+    eta: float = 1.0
+    embeddings: str | Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +86,16 @@ class RunView:
             sites; each call costs one row, that stops at the last of these where an engine can.
         encode: another prompt, cut into words and tokens as the run's own are.
         factor: pixels for each latent cell along a side.
+        start: the first step that is taken, known once the plans are; no level before it is used.
+        unconditional: the text of the unconditional rows, unless the inversion gives another.
+        embed: (tokens, features) of a prompt, as the UNet takes it.
+        predict_rows: as `predict`, of (rows, channels, height, width) latents at (rows,) timesteps;
+            each row's text is a prompt, or (tokens, features). They run as few calls as the engine
+            takes; each row costs one.
+        match: loss weight * mean((predicted - noise)^2) of a latent at a timestep under (tokens,
+            features) of text, for a noise of the latent's shape and a weight; and its derivative by
+            the text. Each call costs one gradient.
+        trajectory: of the given picture, once it is inverted.
     """
 
     steps: int
@@ -71,6 +113,16 @@ class RunView:
     look: Look
     encode: Encode
     factor: int = 8
+    start: int = 0
+    unconditional: str = ""
+    embed: Embed = _without_model
+    predict_rows: PredictRows = _without_model
+    match: Match = _without_model
+    trajectory: Trajectory | None = None
+
+    def __post_init__(self) -> None:
+        # One plugin must not change what the next one is shown.
+        object.__setattr__(self, "masks", MappingProxyType(dict(self.masks)))
 
     def random(self) -> np.random.Generator:
         """Return a fresh generator, seeded by the run; use no other source of randomness."""
@@ -118,30 +170,33 @@ class GuidedNoise:
         unconditional: of the row without text.
         conditional: of the row with text.
         guided: unconditional + guidance (conditional - unconditional), or what a plugin made of it.
+        reads: name of a `Read` control -> (k, height, width), as this very step sees it.
+        also: name of an `Also` control of this picture -> the noise of its row.
     """
 
     picture: int
     unconditional: Floats
     conditional: Floats
     guided: Floats
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trajectory:
-    """An inversion: latents that lead from noise to the given picture.
-
-    Attributes:
-        latents: (steps + 1, channels, height, width); level 0 is the noisiest, the last is clean.
-        pinned: True makes the source row take the recorded latent at every step (direct
-            inversion); False lets it run freely from level 0.
-    """
-
-    latents: Floats
-    pinned: bool
+    reads: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
+    also: Mapping[str, Floats] = field(default_factory=dict[str, Floats])
 
 
 class Hooks:
-    """Every hook and its contract; plugins are asked in the order in which the user named them."""
+    """Every hook and its contract; plugins are asked in the order in which the user named them.
+
+    The plugin that inverts comes before the method.
+    """
+
+    @hookspec
+    def scumble_mask(self, run: RunView) -> Mapping[str, Floats] | None:
+        """Return masks that the run's plugins find as if the user had given them, by name.
+
+        Called once a run, before `scumble_plan`, where the user gives no mask: on the plugin named
+        by `masking`, or else on the method itself. A mask is (height, width) 0 or 1 at latent size,
+        1 where the picture may change; the name '' is that of the mask without a name. None gives
+        no mask.
+        """
 
     @hookspec
     def scumble_plan(self, run: RunView) -> Plan | None:
@@ -191,5 +246,8 @@ class Hooks:
     def scumble_invert(self, run: RunView) -> Trajectory | None:
         """Return a trajectory that ends in the given picture.
 
-        Called once a run, and only when a picture is given, on the one plugin named by `inversion`.
+        Called once a run, and only when a picture is given: on the method itself where it has this
+        hook, and else on the one plugin named by `inversion`. Levels before `run.start` are not
+        used, and may repeat the one there. The run it is shown has no targets and masks, for it
+        serves every edit of the picture.
         """

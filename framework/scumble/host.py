@@ -10,7 +10,7 @@ import numpy as np
 import pluggy
 
 from scumble.arrays import Floats, read_only, require_finite
-from scumble.errors import OptionError, PluginError, ScumbleError
+from scumble.errors import OptionError, PluginError
 from scumble.hookspecs import (
     BeforeView,
     GuidedNoise,
@@ -19,10 +19,14 @@ from scumble.hookspecs import (
     StepView,
     Trajectory,
 )
+from scumble.inversion import check_trajectory
 from scumble.plans import Plan
 from scumble.plugins import Plugin, load_plugin
+from scumble.strangers import guarded
 
 __all__ = ["Host"]
+
+_STEP = (StepView, BeforeView)
 
 
 class Host:
@@ -36,11 +40,10 @@ class Host:
         self._manager = pluggy.PluginManager("scumble")
         self._manager.add_hookspecs(Hooks)
         self._origins: dict[str, str] = {}
+        self.notes: list[str] = []
         self._installed: list[tuple[str, str, str]] = []
         for name, options in plugins:
-            listed, plugin = load_plugin(name, options)
-            self._add(name, listed.origin, plugin)
-            self._installed.append((name, listed.origin, repr(sorted(options.items()))))
+            self.join(name, options)
 
     @classmethod
     def of(cls, **plugins: Plugin) -> "Host":
@@ -49,6 +52,12 @@ class Host:
         for name, plugin in plugins.items():
             host._add(name, "this program", plugin)
         return host
+
+    def join(self, name: str, options: Mapping[str, Any]) -> None:
+        """Load one more plugin, to be asked after those that are there."""
+        listed, plugin = load_plugin(name, options)
+        self._add(name, listed.origin, plugin)
+        self._installed.append((name, listed.origin, repr(sorted(options.items()))))
 
     @property
     def origins(self) -> dict[str, str]:
@@ -60,15 +69,48 @@ class Host:
         """What the plugins are, with version and options; None if one was given as an object."""
         return repr(self._installed) if len(self._installed) == len(self._origins) else None
 
+    def followed_by(self, other: "Host") -> "Host":
+        """Return a host of these plugins and then another's; a plugin in both is asked once."""
+        both = Host(())
+        for host in (self, other):
+            for name, origin in host._origins.items():
+                plugin = host._manager.get_plugin(name)
+                if not both._manager.is_registered(plugin):
+                    both._add(name, origin, cast("Plugin", plugin))
+        return both
+
+    @property
+    def inverts(self) -> bool:
+        """Whether a plugin brings its own way from the picture to its noise."""
+        return bool(self._names("scumble_invert"))
+
+    @property
+    def masks(self) -> bool:
+        """Whether a plugin makes masks."""
+        return bool(self._names("scumble_mask"))
+
+    def mask(self, run: RunView) -> dict[str, Floats]:
+        """Return the masks that plugins make for a run, by name; of one name, the first one's."""
+        masks: dict[str, Floats] = {}
+        for name, found in self._each("scumble_mask", run=run):
+            if found is not None:
+                masks = self._masks(name, "scumble_mask", found, run.latent) | masks
+        return masks
+
     def plan(self, run: RunView) -> list[Plan]:
-        """Return every plugin's plan, each marked with its owner."""
+        """Return every plugin's plan, each marked with its owner.
+
+        Raises:
+            OptionError: the run has a mask that none of them takes.
+        """
+        self._require_taken([*([] if run.mask is None else [""]), *run.masks])
         plans: list[Plan] = []
         for name, found in self._each("scumble_plan", run=run):
             if found is None:
                 continue
             if not isinstance(found, Plan):
                 raise PluginError(f"{self._who(name)}: scumble_plan returned no Plan.")
-            plans.append(Plan(found.controls, owner=name))
+            plans.append(replace(found, owner=name))
         return plans
 
     def initial_noise(self, run: RunView, noise: Mapping[int, Floats]) -> dict[int, Floats]:
@@ -86,20 +128,9 @@ class Host:
         masks: dict[str, dict[str, Floats]] = {}
         for name in self._names("scumble_before_step"):
             found = self._call("scumble_before_step", name, {"run": run, "step": _closed(step)})
-            where = f"{self._who(name)}: scumble_before_step returned"
-            if found is None:
-                continue
-            if not isinstance(found, Mapping):
-                raise PluginError(f"{where} no mapping of name to mask at step {step.index}.")
-            masks[name] = {}
-            for mask, given in cast("Mapping[str, Floats]", found).items():
-                array = np.asarray(given)
-                if array.shape != run.latent or not np.isin(array, (0, 1)).all():
-                    raise PluginError(
-                        f"{where} a mask {mask!r} of shape {array.shape} at step {step.index}; "
-                        f"a mask is {run.latent} zeros and ones."
-                    )
-                masks[name][mask] = array.astype(np.float32)
+            if found is not None:
+                where, when = "scumble_before_step", f" at step {step.index}"
+                masks[name] = self._masks(name, where, found, run.latent, when)
         return masks
 
     @property
@@ -134,18 +165,17 @@ class Host:
         Raises:
             PluginError: none of the plugins inverts, or it returned something else.
         """
-        for name, found in self._each("scumble_invert", run=run):
-            if not isinstance(found, Trajectory):
-                raise PluginError(f"{self._who(name)}: scumble_invert returned no Trajectory.")
-            level = () if run.image is None else run.image.shape
-            if np.shape(found.latents) != (run.steps + 1, *level):
-                raise PluginError(
-                    f"{self._who(name)}: a trajectory of {run.steps} steps has {run.steps + 1} "
-                    f"levels of {level}; got an array of {np.shape(found.latents)}."
-                )
-            require_finite(found.latents, f"the trajectory of plugin {name!r}")
-            return found
-        raise PluginError(f"none of {', '.join(self._origins) or 'no plugins'} can invert.")
+        self.require_inversion()
+        name, found = next(self._each("scumble_invert", run=run))
+        if not isinstance(found, Trajectory):
+            raise PluginError(f"{self._who(name)}: scumble_invert returned no Trajectory.")
+        check_trajectory(found, run, self._who(name))
+        return found
+
+    def require_inversion(self) -> None:
+        """Raise PluginError if none of the plugins inverts."""
+        if not self.inverts:
+            raise PluginError(f"none of {', '.join(self._origins) or 'no plugins'} can invert.")
 
     def _add(self, name: str, origin: str, plugin: Plugin) -> None:
         if name in self._origins:
@@ -173,9 +203,27 @@ class Host:
                     f"{self._who(name)}: {where} gave picture {picture} of shape "
                     f"{np.shape(latent)}."
                 )
-            require_finite(latent, f"what plugin {name!r} gave in {where}")
+            require_finite(latent, f"what {self._who(name)} gave in {where}")
             latents[picture] = np.array(latent, dtype=wanted.dtype)
         return latents
+
+    def _masks(
+        self, name: str, where: str, found: object, latent: tuple[int, int], when: str = ""
+    ) -> dict[str, Floats]:
+        """Return the masks that a hook gave, by name."""
+        who = f"{self._who(name)}: {where} returned"
+        if not isinstance(found, Mapping):
+            raise PluginError(f"{who} no mapping of name to mask{when}.")
+        masks: dict[str, Floats] = {}
+        for mask, given in cast("Mapping[str, Floats]", found).items():
+            array = np.asarray(given)
+            if array.shape != latent or not np.isin(array, (0, 1)).all():
+                raise PluginError(
+                    f"{who} a mask {mask!r} of shape {array.shape}{when}; a mask is {latent} "
+                    "zeros and ones."
+                )
+            masks[mask] = array.astype(np.float32)
+        return masks
 
     def _each(self, hook: str, **arguments: object) -> Any:
         for name in self._names(hook):
@@ -193,19 +241,26 @@ class Host:
         ]
         if os.environ.get("SCUMBLE_TRACE"):
             print(f"scumble: {hook} -> {name}", file=sys.stderr)
-        state = np.random.get_state(legacy=False)
-        try:
-            with np.errstate():  # undoes np.seterr
-                return impl.function(**{key: arguments[key] for key in impl.argnames})
-        except ScumbleError:
-            raise
-        # A plugin is a stranger's code: whatever it raises is reported as its own.
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"{self._who(name)} raised {type(error).__name__} in {hook}: {error}."
-            ) from error
-        finally:
-            np.random.set_state(state)
+        step = arguments.get("step")
+        where = f"{hook} at step {step.index}" if isinstance(step, _STEP) else hook
+        with guarded(self._who(name), where, self.notes):
+            return impl.function(**{key: arguments[key] for key in impl.argnames})
+
+    def _require_taken(self, masks: Sequence[str]) -> None:
+        """Refuse a mask that no plugin makes use of."""
+        for mask in masks:
+            if not any(self._takes(name, mask) for name in self._origins):
+                which = f"named {mask!r}" if mask else "without a name"
+                take = "take" if len(self._origins) > 1 else "takes"
+                raise OptionError(
+                    f"{' and '.join(self._origins) or 'this run'} {take} no mask {which}, so it "
+                    "would do nothing; leave it out."
+                )
+
+    def _takes(self, name: str, mask: str) -> bool:
+        plugin: Any = self._manager.get_plugin(name)
+        with guarded(self._who(name), "takes_mask", self.notes):
+            return bool(plugin.takes_mask(mask))
 
     def _who(self, name: str) -> str:
         return f"plugin {name!r} of {self._origins[name]}"
@@ -219,4 +274,5 @@ def _closed(step: BeforeView) -> BeforeView:
 def _closed_noise(noise: GuidedNoise) -> GuidedNoise:
     """Return what a plugin is shown of a picture's noise, likewise."""
     parts = {"unconditional": noise.unconditional, "conditional": noise.conditional}
-    return replace(noise, **read_only(parts | {"guided": noise.guided}))
+    shut = read_only(parts | {"guided": noise.guided})
+    return replace(noise, **shut, reads=read_only(noise.reads), also=read_only(noise.also))

@@ -1,38 +1,34 @@
 """From a checked request to a finished run: text, inversion, plans, schedule, sampling, pixels."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from scumble.arrays import Array, Bools, Floats, frozen
+from scumble.arrays import Array, Bools, Floats
 from scumble.attention_maps import RunMaps
 from scumble.checking import require_engine
+from scumble.conflicts import require_apart
 from scumble.errors import OptionError
 from scumble.guiding import Guided
 from scumble.hookspecs import RunView, Trajectory
 from scumble.host import Host
-from scumble.images import (
-    Picture,
-    PictureLike,
-    fit,
-    from_model,
-    load_picture,
-    mask_to_latent,
-    to_model,
-)
+from scumble.images import Picture, PictureLike, fit, from_model, load_picture
+from scumble.inversion import require_told
 from scumble.masks import Mask, MaskLike, mask_source, read_mask
 from scumble.planner import compile_plans
+from scumble.plans import first_step
 from scumble.ports import Group
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress, Sampled, sample
 from scumble.schedule import SOURCE, Job, Schedule
-from scumble.schedulers import DDIM
 from scumble.sensitivity import require_effect
 from scumble.session import Session
 from scumble.source_memory import source_key, trajectory_key
 from scumble.stopwatch import Stopwatch
+from scumble.viewing import latent_size, view_run
 
 __all__ = ["Finished", "Pipeline"]
 
@@ -49,7 +45,9 @@ class Finished:
         trajectory: of the inversion, or None.
         remembered: (steps,) bool, steps whose source state is at hand for the next run.
         guided: what guides did, in order.
-        levels: for each step, picture -> the latent it started from.
+        levels: for each step, picture -> the latent it started from; empty if it was not taken.
+        masks: name -> (height, width) at latent size, given or made; '' is the one without a name.
+        notes: sentences for the user, on what was converted, cut or put back.
     """
 
     pixels: dict[int, Array]
@@ -60,6 +58,8 @@ class Finished:
     remembered: Bools
     guided: tuple[Guided, ...]
     levels: tuple[dict[int, Floats], ...]
+    masks: dict[str, Floats]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,6 +73,7 @@ class Pipeline:
         wanted: pictures to decode.
         host: the plugins.
         inversion: inverts; only used with a picture.
+        masking: makes masks, or None.
         picture: fitted to the run's size, or None if the source is generated.
         masks: by name, fitted likewise; the one without a name is ''.
         callback: told of each step.
@@ -93,6 +94,7 @@ class Pipeline:
     callback: Callable[[Progress], None] | None = None
     reduce: bool = True
     ahead: bool = False
+    masking: Host | None = None
     watch: Stopwatch = field(default_factory=Stopwatch)
     notes: list[str] = field(default_factory=list[str])
 
@@ -109,13 +111,22 @@ class Pipeline:
             run = self.view()
             for text in (*self.prompts, self.request.negative):
                 session.embed(text)
+        run = self._masked(run)
+        inverts = self.inversion if self.picture is not None else None
+        if inverts is not None:
+            inverts.require_inversion()
+        # What inverts may have a say in the run as well, and has it before the method.
+        host = self.host if inverts is None else inverts.followed_by(self.host)
         with self.watch.stage("planning"):
-            # Before the inversion, so that a word that is not there costs no row.
-            plans = self.host.plan(run)
+            # Before the inversion, so that a missing word or a contradiction costs no row.
+            plans = host.plan(run)
+            require_apart(plans, run.sites)
+            run = replace(run, start=first_step(plans, run.steps))
             session.count_as("planning")
         trajectory, key = self._trajectory(run)
-        start = self._start(run, trajectory)
-        job = self._job(run.scheduler, trajectory, key, start)
+        run = replace(run, trajectory=trajectory)
+        start = self._start(run, host)
+        job = self._job(run, trajectory, key, start)
         with self.watch.stage("planning"):
             schedule = compile_plans(
                 plans,
@@ -126,14 +137,17 @@ class Pipeline:
                 apart=session.gradients is not session,
             )
             require_engine(session, plans, schedule)
+            require_told(trajectory, schedule)
         with self.watch.stage("probe"):
             self._probe(schedule)
         with self.watch.stage("sampling"):
-            done = sample(session, self.host, run, schedule, start, trajectory, self.callback, key)
+            done = sample(session, host, run, schedule, start, trajectory, self.callback, key)
         with self.watch.stage("decode"):
             pixels = {p: self._decode(done, p) for p in sorted(self.wanted)}
         maps = RunMaps(session, run, job, plans, done.levels, done.masks)
         self.notes.extend(session.recovery.notes)
+        asked = (self.masking, inverts, host)
+        self.notes.extend(note for one in asked if one is not None for note in one.notes)
         known = self._remembered(key)
         return Finished(
             pixels,
@@ -144,6 +158,8 @@ class Pipeline:
             known,
             done.guided,
             done.levels,
+            {**run.masks, **({} if run.mask is None else {"": run.mask})},
+            tuple(self.notes),
         )
 
     def read(
@@ -155,7 +171,7 @@ class Pipeline:
             ImageError: a file that cannot be used.
         """
         factor, how = self.session.info.factor, self.request.fit
-        height, width = (side * factor for side in self.latent_size())
+        height, width = (side * factor for side in latent_size(self.session, self.request))
         original = load_picture(image)
         self.picture = fit(original, (height, width), how)
         taken: dict[str, Picture | Mask] = {"image": self.picture}
@@ -166,59 +182,29 @@ class Pipeline:
             self.notes.extend(one.notes)
         return {name: {"path": one.origin, "sha256": one.sha256} for name, one in taken.items()}
 
-    def latent_size(self) -> tuple[int, int]:
-        """Return (height, width) of the latent.
-
-        Raises:
-            OptionError: a size that is no multiple of the model's factor.
-        """
-        native, factor = self.session.info.sites.native, self.session.info.factor
-        if self.request.size is None:
-            return native
-        height, width = self.request.size
-        if height % factor or width % factor:
-            raise OptionError(
-                f"size is {height}x{width}; this model needs multiples of {factor} pixels."
-            )
-        return height // factor, width // factor
-
     def view(self) -> RunView:
         """Return what plugins are shown of the run."""
-        session, request = self.session, self.request
-        encode = session.tokenizer.encode
-        source, *targets = (encode(text) for text in self.prompts)
-        for prompt in (source, *targets, encode(request.negative)):
-            if prompt.notice:
-                self.notes.append(prompt.notice)
-        latent = self.latent_size()
-        image: Array | None = None
-        if self.picture is not None:
-            with self.watch.stage("encode"):
-                pixels = to_model(self.picture.pixels).astype(session.engine.dtype)
-                image = frozen(
-                    session.recovery.encode_image(pixels)[0].astype(session.engine.dtype)
-                )
-        masks = {
-            name: frozen(mask_to_latent(mask.pixels, latent).astype(np.float32))
-            for name, mask in self.masks.items()
-        }
-        return RunView(
-            steps=request.steps,
-            guidance=request.guidance,
-            source=source,
-            targets=tuple(targets),
-            sites=session.info.sites,
-            latent=latent,
-            scheduler=DDIM(session.checkpoint.scheduler, request.steps),
-            seed=request.seed,
-            image=image,
-            mask=masks.pop("", None),
-            masks=masks,
-            predict=session.predict,
-            look=session.look,
-            encode=encode,
-            factor=session.info.factor,
-        )
+        with nullcontext() if self.picture is None else self.watch.stage("encode"):
+            run, notes = view_run(
+                self.session, self.request, self.prompts, self.picture, self.masks
+            )
+        self.notes.extend(notes)
+        return run
+
+    def _masked(self, run: RunView) -> RunView:
+        """Return the run with the masks that a plugin makes of it, where the user gave none."""
+        if self.masking is not None and self.masks:
+            raise OptionError("a mask is given, and masking would make another; leave one out.")
+        making = self.masking or self.host
+        if self.masks or not (self.masking or making.masks):
+            return run
+        with self.watch.stage("masking"):
+            found = making.mask(run)
+        self.session.count_as("masking")
+        if self.masking is not None and not found:
+            raise OptionError(f"{', '.join(making.origins)} gave no mask; name another masking.")
+        mask = found.pop("", None)
+        return replace(run, mask=mask, masks=found)
 
     def _trajectory(self, run: RunView) -> tuple[Trajectory | None, str]:
         """Return the picture's trajectory, remembered or inverted now, and its source's key.
@@ -246,7 +232,7 @@ class Pipeline:
 
     def _job(
         self,
-        scheduler: DDIM,
+        run: RunView,
         trajectory: Trajectory | None,
         key: str,
         start: Mapping[int, Floats],
@@ -255,12 +241,13 @@ class Pipeline:
         return Job(
             steps=steps,
             prompts=self.prompts,
-            unconditional=self.request.negative,
+            unconditional=_unconditional(run),
             wanted=self.wanted,
             guided=self.request.guidance != 1,
             recorded=trajectory is not None and trajectory.pinned,
             shared_start=all(np.array_equal(latent, start[0]) for latent in start.values()),
-            identity=np.array([scheduler.is_identity(i) for i in range(steps)]),
+            start=run.start,
+            identity=np.array([run.scheduler.is_identity(i) for i in range(steps)]),
             replayed=self._remembered(key),
             record=("ahead" if self.ahead else "live") if key else "never",
         )
@@ -268,16 +255,21 @@ class Pipeline:
     def _remembered(self, key: str) -> Bools:
         return self.session.sources.steps(key, self.request.steps)
 
-    def _start(self, run: RunView, trajectory: Trajectory | None) -> Mapping[int, Floats]:
-        dtype = self.session.engine.dtype
+    def _start(self, run: RunView, host: Host) -> Mapping[int, Floats]:
+        dtype, trajectory = self.session.engine.dtype, run.trajectory
+        if trajectory is None and run.start:
+            raise OptionError(
+                f"a run that starts at step {run.start} needs a picture; one that is generated is "
+                "nothing but noise before its first step."
+            )
         if trajectory is None:
             shape = (self.session.info.channels, *run.latent)
             noise = run.random().standard_normal(shape).astype(dtype)
         else:
-            noise = trajectory.latents[0].astype(dtype)
+            noise = trajectory.latents[run.start].astype(dtype)
         start = dict.fromkeys(range(len(self.prompts)), noise)
         with self.watch.stage("initial noise"):
-            changed = self.host.initial_noise(run, start)
+            changed = host.initial_noise(run, start)
         if trajectory is not None and trajectory.pinned:
             changed[SOURCE] = noise
         return changed
@@ -285,13 +277,23 @@ class Pipeline:
     def _probe(self, schedule: Schedule) -> None:
         guided = frozenset[Group](("loss",) if any(step.guides for step in schedule.steps) else ())
         needs = ((self.session, schedule.groups), (self.session.gradients, guided))
+        rows = self.session.rows.copy()
         for session, groups in needs:
             for group in sorted(groups - session.probed):
                 require_effect(session, group)
                 session.probed.add(group)
-        for name in ("probe", "gradient"):
-            self.session.rows.pop(name, None)
+        # What probes cost is no part of a run.
+        self.session.rows.clear()
+        self.session.rows.update(rows)
 
     def _decode(self, done: Sampled, picture: int) -> Array:
         latent = done.latents[picture][None]
         return from_model(self.session.recovery.decode(latent))
+
+
+def _unconditional(run: RunView) -> str | None:
+    """Return the prompt of the unconditional rows, or None where the inversion embedded it."""
+    given = None if run.trajectory is None else run.trajectory.embeddings
+    if given is None:
+        return run.unconditional
+    return given if isinstance(given, str) else None

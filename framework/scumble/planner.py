@@ -7,14 +7,17 @@ first and keeps what a wanted latent needs; every reduction is exact in real ari
 - a source row runs only at steps where a control or a read refers to it;
 - rows that would compute the same thing are one row: same latent, same text, no control;
 - a source row whose state was recorded is replayed instead of run, on engines that can;
-- a step that is the identity (t = 0 on offset-0 schedules) runs only what is read there.
+- a step that is the identity (t = 0 on offset-0 schedules) runs only what is read there;
+- steps before the one that the run starts at are not taken.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 from scumble.bindings import Bindings
 from scumble.checking import check_control, refers_to
+from scumble.conflicts import require_apart
 from scumble.controls import (
+    Also,
     Branch,
     Control,
     FeatureRoute,
@@ -24,6 +27,7 @@ from scumble.controls import (
     Watch,
     group_of,
 )
+from scumble.errors import OptionError
 from scumble.guided import plan_guide
 from scumble.plans import Plan
 from scumble.ports import Group, PortSizes
@@ -65,11 +69,12 @@ def compile_plans(
     controls = [(plan.owner, control) for plan in plans for control in plan.controls]
     for owner, control in controls:
         check_control(owner, control, job, sizes)
+    require_apart(plans, sizes.sites)
     needs = frozenset[Group](group for plan in plans for group in plan.needs)
     always = needs - LOSS
     needed = [job.steps if picture in job.wanted else -1 for picture in range(len(job.prompts))]
     steps: list[Step] = []
-    for index in reversed(range(job.steps)):
+    for index in reversed(range(job.start, job.steps)):
         active = [(owner, control) for owner, control in controls if _active(control, index)]
         for _, control in active:
             if isinstance(control, Watch):
@@ -113,17 +118,23 @@ def _live(
     }
     live |= {Branch(picture) for picture in told}
     live |= {control.branch for _, control in active if isinstance(control, Read)}
+    live |= {control.branch for control in _asked(active, moving)}
     waiting = set(live)
     while waiting:
         found = {
             other
             for _, control in active
-            if not isinstance(control, Guide | Watch) and control.branch in waiting
+            if not isinstance(control, Guide | Watch | Also) and control.branch in waiting
             for other in refers_to(control)
         }
         waiting = found - live
         live |= found
-    return sorted(live)
+    return sorted(live, key=lambda branch: branch.order)
+
+
+def _asked(active: Iterable[tuple[str, Control]], moving: set[int]) -> list[Also]:
+    """Return the controls that ask for the noise of one more row, of pictures that move."""
+    return [c for _, c in active if isinstance(c, Also) and c.branch.picture in moving]
 
 
 def _step(
@@ -138,14 +149,18 @@ def _step(
     supports: Supports,
     apart: bool,
 ) -> Step:
+    # Its latent moves, so that every row of the picture is another.
+    shown = {branch.picture for branch in branches}
     guides = [
-        plan_guide(owner, control, active, job.text(control.branch), sizes, index)
+        plan_guide(owner, control, active, job.prompts[control.branch.picture], sizes, index)
         for owner, control in active
-        if isinstance(control, Guide) and control.branch in branches and not job.identity[index]
+        if isinstance(control, Guide)
+        and control.branch.picture in shown
+        and not job.identity[index]
     ]
     told = bool(guides) and (apart or not job.replayed[index])
     at_hand = job.replayed[index] or (told and not apart)
-    edits = [(o, c) for o, c in active if not isinstance(c, Guide | Watch)]
+    edits = [(o, c) for o, c in active if not isinstance(c, Guide | Watch | Also)]
     controlled = {control.branch for _, control in edits if not isinstance(control, Read)}
     live = [(o, c) for o, c in edits if c.branch in branches]
     found: list[Group | None] = [group_of(control) for _, control in live]
@@ -154,8 +169,8 @@ def _step(
     def identity(branch: Branch) -> tuple[object, ...]:
         if not reduce or branch in controlled:
             return (branch,)
-        # A guide moves a latent before the first step.
-        shared = index == 0 and job.shared_start and not guides
+        # A guide moves a latent before the step.
+        shared = index == job.start and job.shared_start and not guides
         latent = SOURCE if shared else branch.picture
         return (latent, job.text(branch))
 
@@ -169,7 +184,7 @@ def _step(
         if key in place or key == replayed_as:
             continue
         place[key] = len(rows)
-        rows.append(Row(branch.picture, job.text(branch), branch.text))
+        rows.append(Row(branch.picture, job.text(branch), branch.text is not False))
     if replayed_as is not None:
         place[replayed_as] = len(rows)
     row_of = {branch: place[identity(branch)] for branch in branches}
@@ -192,6 +207,13 @@ def _step(
     for picture in sorted(moving):
         unconditional = row_of[Branch(picture, False)] if job.guided else None
         noise[picture] = (unconditional, row_of[Branch(picture)])
+    also: dict[str, tuple[int, int]] = {}
+    for control in _asked(active, moving):
+        if control.name in also:
+            raise OptionError(
+                f"the noise {control.name!r} is asked for twice at step {index}; name it apart."
+            )
+        also[control.name] = control.branch.picture, row_of[control.branch]
     return Step(
         index,
         tuple(rows),
@@ -204,6 +226,7 @@ def _step(
         record="record" in bindings.groups,
         guides=tuple(guides),
         told=told,
+        also=also,
     )
 
 
@@ -219,7 +242,7 @@ def _replayed_as(
     were recorded with no control on the source. A batch needs a row that is not replayed.
     """
     source = Branch(SOURCE)
-    edits = [control for _, control in active if not isinstance(control, Read | Guide | Watch)]
+    edits = [c for _, c in active if not isinstance(c, Read | Guide | Watch | Also)]
     if source not in branches or any(control.branch == source for control in edits):
         return None
     key = identity(source)

@@ -32,8 +32,9 @@ __all__ = [
 ]
 
 Group = Literal[
-    "plain", "route", "mix", "read", "feature", "region", "join", "record", "replay", "loss"
-]
+    "plain", "route", "mix", "read", "feature", "region", "join", "record", "replay", "loss",
+    "match",
+]  # fmt: skip
 DType = Literal["float", "index"]
 
 
@@ -78,6 +79,8 @@ INPUTS: tuple[Port, ...] = (
     Port("loss.masks", ("rows", "words", "height", "width"), "float", "loss"),  # 0 or 1
     Port("loss.weights", ("rows", "words", "2"), "float", "loss"),  # of its token and space ratio
     Port("loss.sites", ("cross",), "float", "loss"),  # 1 where maps are seen
+    Port("match.noise", ("rows", "channels", "height", "width"), "float", "match"),  # wanted
+    Port("match.weight", ("rows",), "float", "match"),  # of its mean squared distance
 )
 """Every fixed input. A replaying variant has `source.<site path>` (1, cells, channels) beside."""
 
@@ -94,7 +97,7 @@ was recorded of the source holds their effect already.
 CONTROL_GROUPS: tuple[Group, ...] = (
     "route", "mix", "read", "feature", "region", "join", "record", "replay",
 )  # fmt: skip
-"""The groups that a step binds; `loss` is of gradients alone."""
+"""The groups that a step binds; `loss` and `match` are of gradients alone."""
 
 BY_NAME = {port.name: port for port in (*INPUTS, *ADDED)}
 

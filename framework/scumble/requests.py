@@ -87,16 +87,24 @@ class EditRequest(SamplingRequest):
         targets: describe what it is to become, one result each.
         method: the plugin that edits.
         options: its options.
-        inversion: the plugin that inverts; not used where the source is generated.
+        further: more plugins that edit, with their options; each is asked after those before it.
+        inversion: the plugin that inverts; not used where the source is generated, nor with a
+            method that brings its own way to noise.
         inversion_options: its options.
+        masking: a plugin that makes the mask, in place of a given one; None leaves it to the user,
+            or to a method that makes its own.
+        masking_options: its options.
     """
 
     source: str
     targets: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
     method: str = "prompt_to_prompt"
     options: Mapping[str, Any] = Field(default_factory=dict)
+    further: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     inversion: str = "direct"
     inversion_options: Mapping[str, Any] = Field(default_factory=dict)
+    masking: str | None = None
+    masking_options: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class EngineRequest(Options):

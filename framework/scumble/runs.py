@@ -1,7 +1,7 @@
 """What a user gets back: pictures, maps, timings, rows and provenance, and one way to save them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,29 @@ class Run:
 
     @property
     def path(self) -> Trajectory:
-        """The latents that the first of `images` went through, for an edit that goes on from it."""
+        """The latents that the first of `images` went through, for an edit that goes on from it.
+
+        Raises:
+            OptionError: the run began part-way, so that it has no latents before.
+        """
         picture = min((p for p in self._finished.pixels if p > 0), default=0)
+        skipped = sum(not level for level in self._finished.levels)
+        if skipped:
+            raise OptionError(
+                f"the run to go on from began at step {skipped}, and no latent leads there; edit "
+                "its picture instead."
+            )
         levels = [level[picture] for level in self._finished.levels]
-        return Trajectory(np.stack([*levels, self.latents[picture]]), pinned=True)
+        latents = np.stack([*levels, self.latents[picture]])
+        if self.trajectory is None:
+            return Trajectory(latents, pinned=True)
+        # What else its steps took, the next one's need as well.
+        return replace(self.trajectory, latents=latents, pinned=True)
+
+    @property
+    def masks(self) -> Mapping[str, Floats]:
+        """Name -> (height, width) 0 or 1 at latent size, given or made; '' has no name."""
+        return self._finished.masks
 
     @property
     def row_count(self) -> int:

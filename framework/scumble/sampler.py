@@ -1,17 +1,19 @@
 """The sampling loop: a schedule carried out on an engine, with the plugins' after-step hooks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scumble.arrays import Floats, read_only, require_finite
+from scumble.embeddings import Embedding
 from scumble.errors import EngineError, PluginError
 from scumble.guiding import Guided, guide, recorded_of, tell_source
 from scumble.hookspecs import BeforeView, GuidedNoise, RunView, StepView, Trajectory
 from scumble.host import Host
-from scumble.schedule import SOURCE, Schedule, Step
+from scumble.schedule import SOURCE, Row, Schedule, Step
 from scumble.session import Session
+from scumble.stochastic import noised
 
 __all__ = ["Masks", "Progress", "Sampled", "sample", "step_ports"]
 
@@ -40,6 +42,7 @@ class Sampled:
     Attributes:
         latents: picture -> its final (channels, height, width) latent.
         levels: for each step, picture -> the latent it started from; maps are computed from these.
+            Empty for steps that were not taken.
         masks: for each step, plugin -> name -> mask that it gave.
         guided: what guides did, in order.
     """
@@ -67,8 +70,9 @@ def sample(
         host: the run's plugins.
         run: what they see.
         schedule: the compiled steps.
-        start: picture -> latent at level 0.
-        trajectory: recorded source latents; where pinned, the source takes these.
+        start: picture -> latent at the level of the first step that is taken.
+        trajectory: recorded source latents; where pinned, the source takes these. Its noises and
+            embeddings hold for every picture.
         callback: called after each step.
         source: key under which the source row's state is remembered.
 
@@ -76,10 +80,13 @@ def sample(
         NumericalError: NaN or Inf in a noise prediction or latent.
         ControlError: a port was bound and had no effect.
     """
+    if trajectory is not None:
+        run = replace(run, trajectory=trajectory)
     latents = dict(start)
     current = set(latents)
-    levels: list[dict[int, Floats]] = []
-    masks: list[Masks] = []
+    skipped = run.steps - len(schedule.steps)
+    levels: list[dict[int, Floats]] = [{} for _ in range(skipped)]
+    masks: list[Masks] = [{} for _ in range(skipped)]
     guides: list[Guided] = []
     reads: dict[str, Floats] = {}
     pinned = trajectory if trajectory is not None and trajectory.pinned else None
@@ -104,14 +111,18 @@ def sample(
             output = session.step(ports, step.variant, f"step {step.index}")
             if step.record:
                 session.sources.record(source, step.index, output.recorded)
+            for slot in step.reads:
+                reads[slot.name] = output.reads[slot.stride][slot.row, slot.first : slot.last]
             for picture, (unconditional, conditional) in step.noise.items():
                 noise = guided(output.noise, unconditional, conditional, run.guidance)
                 if unconditional is not None and host.guides:
                     apart = (output.noise[unconditional], output.noise[conditional])
-                    noise = host.guidance(run, before, GuidedNoise(picture, *apart, noise))
-                latents[picture] = run.scheduler.forward(latents[picture], noise, step.index)
-            for slot in step.reads:
-                reads[slot.name] = output.reads[slot.stride][slot.row, slot.first : slot.last]
+                    also = {
+                        n: output.noise[row] for n, (p, row) in step.also.items() if p == picture
+                    }
+                    told = GuidedNoise(picture, *apart, noise, reads, also)
+                    noise = host.guidance(run, before, told)
+                latents[picture] = _stepped(run, latents[picture], noise, step.index)
         if not run.scheduler.is_identity(step.index):
             current &= {*step.noise, *((SOURCE,) if pinned is not None else ())}
         if pinned is not None:
@@ -123,6 +134,14 @@ def sample(
             callback(Progress(step.index, run.steps, read_only(latents)))
     final = {picture: latents[picture] for picture in current}
     return Sampled(final, tuple(levels), tuple(masks), tuple(guides))
+
+
+def _stepped(run: RunView, latent: Floats, noise: Floats, index: int) -> Floats:
+    """Return the latent after a step, with the noise that the inversion adds there, if any."""
+    way = run.trajectory
+    if way is None or way.noises is None:
+        return run.scheduler.forward(latent, noise, index)
+    return noised(run.scheduler, latent, noise, index, way.noises[index], way.eta)
 
 
 def _source_state(
@@ -162,6 +181,15 @@ def guided(noise: Floats, unconditional: int | None, conditional: int, guidance:
     return base + np.asarray(guidance, dtype=noise.dtype) * (noise[conditional] - base)
 
 
+def _text(session: Session, run: RunView, row: Row, index: int) -> str | Embedding:
+    """Return what a row sees: its prompt, or what the inversion embedded for the step."""
+    if row.text is not None:
+        return row.text
+    assert run.trajectory is not None
+    assert isinstance(run.trajectory.embeddings, np.ndarray)
+    return session.embedding(run.trajectory.embeddings[index], run.unconditional)
+
+
 def step_ports(
     session: Session, run: RunView, step: Step, latents: Mapping[int, Floats], masks: Masks
 ) -> dict[str, object]:
@@ -185,6 +213,6 @@ def step_ports(
     return {
         "sample": np.stack([latents[row.picture] for row in step.rows]),
         "timestep": np.full(len(step.rows), timestep, dtype=np.int64),
-        **session.text_ports([row.text for row in step.rows], run.latent),
+        **session.text_ports([_text(session, run, r, step.index) for r in step.rows], run.latent),
         **controls,
     }

@@ -24,7 +24,7 @@ class Job:
     Attributes:
         steps: sampling steps.
         prompts: the text of each picture, the source's first.
-        unconditional: the text of the unconditional rows.
+        unconditional: the text of the unconditional rows; None where the inversion embedded it.
         wanted: pictures whose final latent is asked for.
         guided: False at guidance 1, where unconditional rows cancel.
         recorded: True if the source's latent is known at every level.
@@ -33,11 +33,12 @@ class Job:
         replayed: (steps,) bool, steps at which the source row's recorded state is at hand.
         record: whether the source row's state is given out for later runs: never, where the row
             runs anyway, or ahead, at every step for that alone; not where it is at hand.
+        start: the first step that is taken; the schedule has no step before it.
     """
 
     steps: int
     prompts: tuple[str, ...]
-    unconditional: str
+    unconditional: str | None
     wanted: frozenset[int]
     guided: bool
     recorded: bool
@@ -45,9 +46,12 @@ class Job:
     identity: Bools
     replayed: Bools
     record: Literal["never", "live", "ahead"] = "never"
+    start: int = 0
 
-    def text(self, branch: Branch) -> str:
-        """Return the prompt that a branch sees."""
+    def text(self, branch: Branch) -> str | None:
+        """Return the prompt that a branch sees, or None where it sees what was embedded."""
+        if isinstance(branch.text, str):
+            return branch.text
         return self.prompts[branch.picture] if branch.text else self.unconditional
 
     def __post_init__(self) -> None:
@@ -62,12 +66,12 @@ class Row:
 
     Attributes:
         picture: whose latent it takes.
-        text: the prompt it sees.
+        text: the prompt it sees; None for what the inversion embedded for the step.
         conditional: False for an unconditional row.
     """
 
     picture: int
-    text: str
+    text: str | None
     conditional: bool
 
 
@@ -86,6 +90,7 @@ class Step:
         replay: True if row index len(rows) addresses the recorded source row.
         record: True if the source row's state is given out, for later runs.
         guides: gradients that come before the rows run.
+        also: name of an `Also` control -> (picture, row) of the noise that it asked for.
         told: True if the source row runs by itself before the guides, to give out its state.
     """
 
@@ -102,6 +107,7 @@ class Step:
     record: bool = False
     guides: tuple[GuideStep, ...] = ()
     told: bool = False
+    also: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @property
     def variant(self) -> str:

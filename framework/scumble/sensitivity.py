@@ -67,6 +67,8 @@ def require_effect(session: Session, group: Group) -> None:
         moved = _replay_moves(session, base)
     elif group == "loss":
         moved = _gradient_moves(session, base)
+    elif group == "match":
+        moved = _match_moves(session, base)
     else:
         where = f"the probe of the {group} ports"
         changed = session.step({**base, **perturbed(group, sizes)}, "probe", where)
@@ -107,6 +109,20 @@ def _gradient_moves(session: Session, base: Mapping[str, object]) -> float:
         words = np.zeros_like(words)
         words[..., token] = token
         slopes.append(session.gradient({**ports, "loss.words": words}, "the probe").latents)
+    largest = max(float(np.abs(slopes[0]).max()), 1e-30)
+    return float(np.abs(slopes[1] - slopes[0]).max()) / largest
+
+
+def _match_moves(session: Session, base: Mapping[str, object]) -> float:
+    """Return how far a gradient by the text moves when another noise is wanted."""
+    wanted = np.asarray(base["sample"])
+    slopes: list[Floats] = []
+    for noise in (wanted, -wanted):
+        ports = {**base, "match.noise": noise, "match.weight": np.ones(len(noise))}
+        found = session.gradient(ports, "the probe").text
+        if found is None:
+            return 0.0
+        slopes.append(found)
     largest = max(float(np.abs(slopes[0]).max()), 1e-30)
     return float(np.abs(slopes[1] - slopes[0]).max()) / largest
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from scumble.arrays import Array, Floats, require_finite
+from scumble.arrays import Array, Floats, Indices, require_finite
 from scumble.embeddings import Embedding, text_ports
 from scumble.engine import Engine, Gradient, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
@@ -110,16 +110,23 @@ class Session:
         self._texts.move_to_end(text)
         return self._texts[text]
 
-    def text_ports(self, texts: Sequence[str], latent: tuple[int, ...]) -> dict[str, Array]:
+    def embedding(self, states: Floats, text: str) -> Embedding:
+        """Return (tokens, features) of no prompt as one, pooled as a prompt is."""
+        return Embedding(states.astype(self.engine.dtype, copy=False), self.embed(text).pooled)
+
+    def text_ports(
+        self, texts: Sequence[str | Embedding], latent: tuple[int, ...]
+    ) -> dict[str, Array]:
         """Return the ports that tell the UNet its texts, a row each.
 
         Args:
-            texts: prompt of each row.
+            texts: prompt of each row, or its embedding.
             latent: (height, width).
         """
         height, width = latent
         size = (height * self.info.factor, width * self.info.factor)
-        return text_ports([self.embed(text) for text in texts], size)
+        told = [self.embed(text) if isinstance(text, str) else text for text in texts]
+        return text_ports(told, size)
 
     def step(self, ports: Mapping[str, object], variant: str, where: str = "") -> StepOutput:
         """Run one UNet step in the host's dtype and count its rows.
@@ -141,24 +148,33 @@ class Session:
 
     def predict(self, latent: Floats, timestep: int, text: str) -> Floats:
         """Return the unguided noise of one (channels, height, width) latent; one row."""
+        return self.predict_rows(latent[None], np.array([timestep]), [text])[0]
+
+    def predict_rows(
+        self, latents: Floats, timesteps: Indices, texts: Sequence[str | Embedding]
+    ) -> Floats:
+        """Return the unguided noise of (rows, channels, height, width) latents, a text each."""
         ports = {
-            "sample": latent[None],
-            "timestep": np.array([timestep], dtype=np.int64),
-            **self.text_ports([text], latent.shape[-2:]),
+            "sample": latents,
+            "timestep": timesteps.astype(np.int64),
+            **self.text_ports(texts, latents.shape[-2:]),
         }
-        return self.step(ports, "plain", f"timestep {timestep}").noise[0]
+        told = " to ".join(dict.fromkeys((str(timesteps[0]), str(timesteps[-1]))))
+        return self.step(ports, "plain", f"timestep {told}").noise
 
     def gradient(self, ports: Mapping[str, object], where: str) -> Gradient:
-        """Return a gradient in the host's dtype and count it.
+        """Return a gradient in the host's dtype and count it, one a row.
 
         Raises:
             NumericalError: NaN or Inf in it.
         """
         dtype = self.engine.dtype
         found = self.engine.gradient({n: _for_engine(v, dtype) for n, v in ports.items()})
-        self.rows["gradient"] += 1
+        self.rows["gradient"] += len(found.losses)
         require_finite(found.latents, f"the gradient at {where}")
         require_finite(found.losses, f"the loss at {where}")
+        if found.text is not None:
+            require_finite(found.text, f"the gradient by the text at {where}")
         return found
 
     def look(

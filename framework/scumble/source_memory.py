@@ -5,6 +5,7 @@ Memory is bounded by a byte budget; the picture that was used longest ago goes f
 what leaves the memory is read back from disk, in later processes too.
 """
 
+import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ def trajectory_key(run: RunView, inversion: str) -> str:
     parts = (
         run.source.text,
         run.steps,
+        run.start,
+        run.unconditional,
         run.guidance,
         run.seed,
         run.latent,
@@ -105,14 +108,25 @@ class SourceMemory:
         stored = self._disk.read(key, "trajectory") if self._disk is not None else None
         if stored is None:
             return None
-        return Trajectory(stored["latents"], pinned=bool(stored["pinned"]))
+        embeddings = stored.get("embeddings")
+        if embeddings is not None and embeddings.dtype.kind == "U":
+            embeddings = str(embeddings)
+        return Trajectory(
+            stored["latents"],
+            bool(stored["pinned"]),
+            stored.get("noises"),
+            float(stored["eta"]),
+            embeddings,
+        )
 
     def remember(self, key: str, trajectory: Trajectory) -> None:
         """Keep an inversion."""
+        fields = (each.name for each in dataclasses.fields(trajectory))
+        held = {name: getattr(trajectory, name) for name in fields}
+        arrays = {name: np.asarray(value) for name, value in held.items() if value is not None}
         if self._disk is not None:
-            pinned = np.array(trajectory.pinned)
-            self._disk.write(key, "trajectory", {"latents": trajectory.latents, "pinned": pinned})
-        size = int(trajectory.latents.nbytes)
+            self._disk.write(key, "trajectory", arrays)
+        size = sum(array.nbytes for array in arrays.values())
         if self._make_room(size):
             self._entries[key] = _Entry(trajectory, size=size)
 

@@ -31,6 +31,7 @@ from scumble import (
     Prompt,
     RunView,
     StepView,
+    Trial,
     Watch,
     dilate,
     hookimpl,
@@ -40,6 +41,8 @@ GRAIN = 2**40
 """Scores are compared in whole numbers, this many to the largest."""
 FEW = 9
 """Fewer cells have no spread worth the name: their neighbours count too."""
+BOX = (0, 0, 32, 32)
+"""Of the trial: inside any picture."""
 
 
 class InitialNoiseOptions(Options):
@@ -150,6 +153,7 @@ class InitialNoise(Plugin):
     """Initial image editing: re-paint boxes of the starting noise, or move words to theirs."""
 
     options_type = InitialNoiseOptions
+    trial = Trial({"repaint": [BOX]}, {"repaint": [BOX], "strength": 0})
     options: InitialNoiseOptions
 
     @hookimpl
@@ -158,8 +162,6 @@ class InitialNoise(Plugin):
         options = self.options
         if not run.targets:
             raise OptionError("initial_noise needs a target prompt.")
-        if run.mask is not None or run.masks:
-            raise OptionError("initial_noise takes boxes and no mask; give them as repaint.")
         if bool(options.repaint) == bool(options.layout):
             raise OptionError("initial_noise takes boxes to repaint or a layout; give one of them.")
         if options.layout and options.keep_outside:

@@ -32,6 +32,7 @@ from scumble import (
     RunView,
     StepView,
     Term,
+    Trial,
     Watch,
     Words,
     dilate,
@@ -128,7 +129,12 @@ class MagEdit(Plugin):
     """MAG-Edit: edit one thing in a crowded picture, guided by the attention of its words."""
 
     options_type = MagEditOptions
+    trial = Trial({"words": ["red"], "iterations": 1}, masks=("",))
     options: MagEditOptions
+
+    def takes_mask(self, name: str) -> bool:
+        """Edit inside the mask of a word, or inside the one that has no name."""
+        return not name or name in self.options.words
 
     @hookimpl
     def scumble_plan(self, run: RunView) -> Plan:
@@ -163,9 +169,6 @@ class MagEdit(Plugin):
         """Return each word's mask at latent size."""
         if not self.options.words:
             raise OptionError("mag_edit needs words, those of the target that are edited.")
-        odd = sorted(set(run.masks) - set(self.options.words))
-        if odd:
-            raise OptionError(f"mask {odd[0]!r} is of no word that is edited; name it in words.")
         found: dict[str, Floats] = {}
         for word in self.options.words:
             mask = run.masks.get(word, run.mask)

@@ -31,6 +31,7 @@ from scumble import (
     Region,
     Route,
     RunView,
+    Trial,
     Watch,
     Words,
     hookimpl,
@@ -122,7 +123,12 @@ class MasaCtrl(Plugin):
     """MasaCtrl: change pose and action, keep who is seen; with masks, joint keys and proximal."""
 
     options_type = MasaCtrlOptions
+    trial = Trial(neutral={"start_step": 4})
     options: MasaCtrlOptions
+
+    def takes_mask(self, name: str) -> bool:
+        """Keep foregrounds apart by one mask, or by one a picture."""
+        return name in ("", "source", "target")
 
     @hookimpl
     def scumble_plan(self, run: RunView) -> Plan:
@@ -177,10 +183,20 @@ class MasaCtrl(Plugin):
 
     @hookimpl
     def scumble_guidance(self, run: RunView, noise: GuidedNoise) -> Floats | None:
-        """Return u + w shrink(c - u) for a target, if asked for."""
+        """Return u + w shrink(c - u) for a target, if asked for.
+
+        Raises:
+            OptionError: a plugin asked before has changed guidance, which this would undo.
+        """
         if self.options.proximal == "none" or noise.picture == 0:
             return None
         change = noise.conditional - noise.unconditional
+        plain = noise.unconditional + run.guidance * change
+        if not np.allclose(noise.guided, plain, rtol=1e-4, atol=1e-5):
+            raise OptionError(
+                "masactrl's proximal takes the place of what another plugin makes of guidance; use "
+                "one of the two."
+            )
         kept = shrunk(change, self.options.proximal, self.options.proximal_quantile)
         return noise.unconditional + run.guidance * kept
 

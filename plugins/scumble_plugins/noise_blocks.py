@@ -29,6 +29,7 @@ from scumble import (
     Plan,
     Plugin,
     RunView,
+    Trial,
     Words,
     hookimpl,
 )
@@ -137,6 +138,7 @@ class NoiseBlocks(Plugin):
     """Winning tickets: build the starting noise of blocks that win words, where these shall lie."""
 
     options_type = NoiseBlocksOptions
+    trial = Trial({"layout": {"sofa": (0, 0, 32, 32)}, "collect": 4, "win": 0.2}, picture=False)
     options: NoiseBlocksOptions
 
     @hookimpl

@@ -31,6 +31,7 @@ from scumble import (
     Route,
     RunView,
     StepView,
+    Trial,
     Watch,
     Words,
     above_share_of_maximum,
@@ -136,19 +137,22 @@ class PromptToPrompt(Plugin):
     """Prompt-to-Prompt: swap, add and re-weight words, keep the layout, blend locally."""
 
     options_type = PromptToPromptOptions
+    trial = Trial(neutral={"cross_window": 0, "self_window": 0})
     options: PromptToPromptOptions
 
     def __init__(self, options: PromptToPromptOptions | None = None) -> None:
         super().__init__(options)
         self._seen: dict[int, Floats] = {}
 
+    def takes_mask(self, name: str) -> bool:
+        """Blend inside the one mask that has no name."""
+        return not name
+
     @hookimpl
     def scumble_plan(self, run: RunView) -> Plan:
         """Plan the mixes and routes of every target, and what LocalBlend reads."""
         if not run.targets:
             raise OptionError("prompt_to_prompt needs a target prompt.")
-        if run.masks:
-            raise OptionError("prompt_to_prompt takes one mask; give it without a name.")
         if not run.source.words:
             raise PromptError("prompt_to_prompt needs a source prompt, and it is empty.")
         factors = self._factors(run)

@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +106,62 @@ def test_the_wheel_runs_in_a_fresh_venv(installed: Path, repository: Path, tmp_p
     assert json.loads(listing)
     missing = [n for n in project["entry-points"]["scumble.plugins"] if f'"{n}"' not in listing]
     assert not missing
+
+
+TUTORIAL = "docs/tutorial/write-a-plugin.md"
+WORDS = (
+    "--source", "a room with a green sofa and a yellow ball",
+    "--target", "a room with a red sofa and a yellow ball",
+)  # fmt: skip
+
+
+def method_of(page: str) -> str:
+    """The first Python block of a page: the tutorial's whole plugin."""
+    return page.partition("\n```python\n")[2].partition("\n```\n")[0] + "\n"
+
+
+def build(package: Path, installed: Path, folder: Path) -> None:
+    """Make a plugin's package a wheel, and install that."""
+    wheels = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
+    call([*wheels, "-w", folder / "wheels", package], folder)
+    (built,) = (folder / "wheels").glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--python", installed / "python"]
+    call([*pip, "install", "--no-deps", "--no-index", built], folder)
+
+
+def test_a_new_plugin_is_installed_and_tested(installed: Path, tmp_path: Path):
+    """What `scumble plugins new` writes, as it is."""
+    call([installed / "scumble", "plugins", "new", "soft_light"], tmp_path)
+    package = tmp_path / "scumble-soft-light"
+    build(package, installed, tmp_path)
+    called = [installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", package]
+    assert "8 passed" in call(called, tmp_path)
+    listing = json.loads(call([installed / "scumble", "plugins", "--json"], tmp_path))
+    (found,) = [one for one in listing["plugins"] if one["name"] == "soft_light"]
+    assert (found["from"], found["problem"]) == ("scumble-soft-light 0.1.0", None)
+    report = call([installed / "scumble", "plugins", "test", "scumble-soft-light"], tmp_path)
+    assert "failed" not in report
+
+
+def test_the_plugin_of_the_tutorial_edits_from_the_command_line(
+    installed: Path, repository: Path, tmp_path: Path
+):
+    """A method that Scumble does not bring, in a wheel of its own."""
+    call([installed / "scumble", "plugins", "new", "photoswap"], tmp_path)
+    package = tmp_path / "scumble-photoswap"
+    method = method_of((repository / TUTORIAL).read_text())
+    (package / "src/scumble_photoswap/photoswap.py").write_text(method)
+    build(package, installed, tmp_path)
+    picture = repository / "benchmarks/scumble_bench/pictures/drawn.jpg"
+    pictures: list[bytes] = []
+    for share in (0.0, 0.5):
+        given = ["--set", f"self_output={share}", "--set", "cross_map=0", "--steps", "4"]
+        edit = [installed / "scumble", "edit", picture, "--method", "photoswap", *given, *WORDS]
+        told = json.loads(call([*edit, "--out", "out.png", "--json"], tmp_path))
+        plugins = told["recipe"]["provenance"]["plugins"]
+        assert plugins["photoswap"] == "scumble-photoswap 0.1.0"
+        with Image.open(tmp_path / "out.png") as made:
+            pictures.append(made.tobytes())
+    assert pictures[0] != pictures[1], "the option changes the picture"
+    again = call([installed / "scumble", "rerun", "out.png", "--out", "again.png"], tmp_path)
+    assert "bit-identical" in again

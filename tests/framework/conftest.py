@@ -1,11 +1,9 @@
-"""Shared by the host's tests: a fake model, a fake pack, a picture, distributions made up."""
+"""Shared by the host's tests: a fake model, a fake pack, a picture."""
 
 import hashlib
-import importlib
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,6 +53,40 @@ class Quadratic(FakeEngine):
         losses = np.stack([(away**2).sum(axes) / 2, (latent * inside).sum(axes)], axis=-1)
         slope = np.tensordot(weights[:, 0], away, 1) + np.tensordot(weights[:, 1], inside, 1)
         return Gradient(slope[None], losses[None])
+
+
+class Differing(FakeEngine):
+    """The fake engine, with the gradient of a match by central differences."""
+
+    name = "differing"
+    groups: ClassVar[frozenset[Group]] = frozenset((*FakeEngine.groups, "match"))
+
+    def _losses(self, ports: Mapping[str, Any]) -> npt.NDArray[np.floating]:
+        plain = {name: port for name, port in ports.items() if not name.startswith("match.")}
+        away = self._step(plain).noise - ports["match.noise"]
+        return ports["match.weight"] * (away**2).mean(axis=(1, 2, 3))
+
+    def _slope(self, row: Mapping[str, Any], name: str) -> npt.NDArray[np.floating]:
+        """The derivative of one row's loss by a port, every difference a row of one step."""
+        size, tiny = row[name].size, 1e-5
+        ways = np.concatenate([np.eye(size), -np.eye(size)]).reshape(-1, *row[name].shape[1:])
+        many = {other: np.repeat(port, 2 * size, axis=0) for other, port in row.items()}
+        ahead, behind = self._losses({**many, name: row[name] + tiny * ways}).reshape(2, size)
+        return ((ahead - behind) / (2 * tiny)).reshape(row[name].shape[1:])
+
+    def _gradient(self, ports: Mapping[str, Any]) -> Gradient:
+        count = len(ports["sample"])
+        rows = [{name: port[i : i + 1] for name, port in ports.items()} for i in range(count)]
+        by_sample, by_text = (
+            np.stack([self._slope(row, name) for row in rows]) for name in ("sample", "text")
+        )
+        return Gradient(by_sample, self._losses(ports), by_text)
+
+
+@pytest.fixture
+def matching(tmp_path: Path) -> Session:
+    """A fake model on an engine with the gradient of a match, in float64."""
+    return fake_session(tmp_path / "matching model", Differing)
 
 
 @pytest.fixture(scope="session")
@@ -126,42 +158,6 @@ def picture() -> npt.NDArray[np.uint8]:
     """A picture of 64x64 pixels, no two of its cells alike."""
     rng = np.random.default_rng(5)
     return rng.integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install a distribution for one test: its metadata, entry points and modules."""
-    known = set(sys.modules)
-    count = 0
-
-    def make(
-        distribution: str,
-        entries: Mapping[str, Mapping[str, str]] | str,
-        modules: Mapping[str, str] | None = None,
-        version: str = "1.0",
-    ) -> None:
-        nonlocal count
-        count += 1
-        site = tmp_path / f"site{count}"
-        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-        (info / "METADATA").write_text(metadata)
-        if not isinstance(entries, str):
-            entries = "\n".join(
-                f"[{group}]\n" + "\n".join(f"{name} = {value}" for name, value in table.items())
-                for group, table in entries.items()
-            )
-        (info / "entry_points.txt").write_text(entries)
-        for module, source in (modules or {}).items():
-            (site / f"{module}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(site))
-        importlib.invalidate_caches()
-
-    yield make
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 @pytest.fixture

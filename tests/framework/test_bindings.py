@@ -84,14 +84,6 @@ def test_a_join_writes_its_row_and_opens_its_gates():
     assert bound.groups == {"join"}
 
 
-def test_a_row_joins_one_other():
-    bound = bindings()
-    bound.bind("one", Join(TARGET, SOURCE, (0,), ON))
-    bound.bind("one", Join(PLAIN, SOURCE, (0,), ON))
-    with pytest.raises(OptionError, match=r"port 'join' of target 1 .* by 'one' and 'two'"):
-        bound.bind("two", Join(TARGET, PLAIN, (2,), ON))
-
-
 def test_a_mask_that_is_named_is_left_open():
     bound = bindings()
     bound.bind("one", Region(TARGET, "here", np.ones((8, 8)), (0,), ON))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scumble.controls import (
+    Also,
     Branch,
     Control,
     FeatureRoute,
@@ -38,6 +39,7 @@ CONTROLS: list[Control] = [
         np.ones((2, 2)),
     ),
     Watch(0, ON),
+    Also("n", Branch(1, "a dog"), ON),
 ]
 
 
@@ -127,9 +129,5 @@ def test_the_group_of_each():
     assert found == {
         "Route": "route", "Mix": "mix", "Read": "read", "FeatureRoute": "feature",
         "Region": "region", "Join": "join", "Guide": "loss", "Watch": None,
+        "Also": None,
     }  # fmt: skip
-
-
-def test_branches_sort_by_picture_and_put_the_unconditional_row_first():
-    found = sorted([Branch(1), Branch(0), Branch(1, False), Branch(0, False)])
-    assert found == [Branch(0, False), Branch(0), Branch(1, False), Branch(1)]

@@ -30,6 +30,14 @@ class Plain(Plugin):
         return Plan()
 
 
+class Masked(Plain):
+    """Says that it takes any mask."""
+
+    def takes_mask(self, name: str) -> bool:
+        """Whatever its name."""
+        return True
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return fake_checkpoint(tmp_path / "model").folder
@@ -168,6 +176,9 @@ class TestEdit:
         seen: list[RunView] = []
 
         class Looks(Plugin):
+            def takes_mask(self, name: str) -> bool:
+                return True
+
             @hookimpl
             def scumble_plan(self, run: RunView) -> None:
                 seen.append(run)
@@ -187,11 +198,22 @@ class TestEdit:
         assert recorded["path"] == str(tmp_path / "right.png")
         assert recorded["sha256"] != run.recipe["sources"]["mask"]["sha256"]
 
+    def test_further_plugins(self, editor: Editor, picture: Any):
+        given: dict[str, Any] = {"initial_noise": {"repaint": [(0, 0, 32, 32)]}}
+        both = editor.edit(picture, further=given, **WORDS)
+        assert set(both.provenance["plugins"]) == {"prompt_to_prompt", "initial_noise", "direct"}
+        alone = editor.edit(picture, **WORDS)
+        assert np.abs(both.latents[1] - alone.latents[1]).max() > 1e-3
+        named = editor.edit(picture, method=Plain(), further={"prompt_to_prompt": {}}, **WORDS)
+        np.testing.assert_array_equal(named.latents[1], alone.latents[1])
+        with pytest.raises(OptionError, match="'prompt_to_prompt' is named twice"):
+            editor.edit(picture, further={"prompt_to_prompt": {}}, **WORDS)
+
     def test_named_masks_alone(self, editor: Editor, picture: Any):
         mask = {"sky": np.ones((64, 64), dtype=bool)}
-        with pytest.raises(OptionError, match="prompt_to_prompt takes one mask"):
+        with pytest.raises(OptionError, match="prompt_to_prompt take no mask named 'sky'"):
             editor.edit(picture, mask=mask, **WORDS)
-        run = editor.edit(picture, mask=mask, method=Plain(), **WORDS)
+        run = editor.edit(picture, mask=mask, method=Masked(), **WORDS)
         assert set(run.recipe["sources"]) == {"image", "mask.sky"}
         assert set(editor.edit(picture, mask={}, **WORDS).recipe["sources"]) == {"image"}
 
@@ -257,6 +279,25 @@ class TestEdit:
     def test_a_missing_file(self, editor: Editor, tmp_path: Path):
         with pytest.raises(ImageError, match=r"gone\.png"):
             editor.edit(tmp_path / "gone.png", **WORDS)
+
+
+class TestOwnNoise:
+    """A method that brings its own way to noise."""
+
+    def test_nothing_is_inverted(self, editor: Editor, picture: Any):
+        run = editor.edit(picture, **WORDS, method="sdedit", options={"strength": 0.7})
+        assert run.rows == {"plain": 4}
+        assert set(run.provenance["plugins"]) == {"sdedit"}
+        with pytest.raises(OptionError, match="sdedit leads the picture to noise by itself"):
+            editor.edit(picture, **WORDS, method="sdedit", inversion="ddim")
+
+    def test_what_began_part_way_is_gone_on_from_as_a_picture(self, editor: Editor, picture: Any):
+        first = editor.edit(picture, **WORDS, method="sdedit", options={"strength": 0.7})
+        again = editor.edit(first, **WORDS, method="sdedit", options={"strength": 0.7})
+        assert again.rows == {"plain": 4}
+        assert again.recipe["before"] == first.recipe
+        with pytest.raises(OptionError, match="began at step 1, and no latent leads there"):
+            editor.edit(first, **WORDS)
 
 
 class TestInvert:

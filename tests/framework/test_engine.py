@@ -157,6 +157,38 @@ class TestGradient:
             guided.engine.step(self.ports(guided))
 
 
+class TestMatch:
+    """A gradient of how far a noise is from a wanted one; `Differing` of the fixtures has it."""
+
+    def ports(self, rows: int = 3) -> dict[str, Any]:
+        wanted = np.zeros((rows, 4, 8, 8))
+        return {**plain(rows), "match.noise": wanted, "match.weight": np.ones(rows)}
+
+    def test_it_is_of_any_number_of_rows(self, matching: Session):
+        found = matching.engine.gradient(self.ports())
+        assert (found.latents.shape, found.losses.shape) == ((3, 4, 8, 8), (3,))
+        assert found.text is not None
+        assert found.text.shape == (3, 16, 8)
+
+    def test_it_goes_alone(self, matching: Session):
+        ports = self.ports() | neutral("route", matching.info.sizes((8, 8)), 3)
+        with pytest.raises(PortError, match="got 3 with match, route, and match goes alone"):
+            matching.engine.gradient(ports)
+
+    def test_its_ports_are_checked(self, matching: Session):
+        ports = self.ports() | {"match.weight": np.ones(2)}
+        with pytest.raises(PortError, match=r"'match.weight' has shape"):
+            matching.engine.gradient(ports)
+
+    def test_an_engine_without(self, guided: Session):
+        with pytest.raises(UnsupportedError, match=r"'quadratic' has no ports for: match; .*torch"):
+            guided.engine.gradient(self.ports())
+
+    def test_a_step_has_none(self, matching: Session):
+        with pytest.raises(PortError, match="a step has no match ports; ask for a gradient"):
+            matching.engine.step(self.ports())
+
+
 def test_a_look_is_the_reads_of_a_step(session: Session):
     read = {"read.weights": np.eye(16)[None, :2].repeat(2, axis=0), "read.sites": np.eye(3)[0]}
     found = session.engine.look({**plain(), **read})

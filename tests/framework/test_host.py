@@ -24,7 +24,12 @@ from scumble.session import Session
 
 STEP = StepView(2, {0: np.zeros((4, 2, 2)), 1: np.ones((4, 2, 2), np.float32)})
 BEFORE = BeforeView(2, 501, STEP.latents, {"r": np.zeros((1, 2, 2))})
-NOISE = GuidedNoise(1, *(np.full((4, 2, 2), value, np.float32) for value in (1, 2, 3)))
+NOISE = GuidedNoise(
+    1,
+    np.full((4, 2, 2), 1, np.float32),
+    np.full((4, 2, 2), 2, np.float32),
+    np.full((4, 2, 2), 3, np.float32),
+)
 Answer = Any
 
 
@@ -181,6 +186,47 @@ class TestBeforeStep:
             Host.of(odd=Says(answer)).before_step(run, BEFORE)
 
 
+class Makes(Plugin):
+    """Makes masks, and nothing else."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(NoOptions())
+        self.answer = answer
+
+    @hookimpl
+    def scumble_mask(self, run: RunView) -> Answer:
+        return self.answer
+
+
+class TestMask:
+    def test_the_first_plugin_has_a_name(self, run: RunView):
+        ones = np.ones(run.latent)
+        host = Host.of(a=Makes({"": ones}), b=Makes(None), c=Makes({"": 0 * ones, "sky": ones > 0}))
+        masks = host.mask(run)
+        assert set(masks) == {"", "sky"}
+        assert masks[""].all()
+        assert masks["sky"].dtype == np.float32
+        assert host.masks
+
+    def test_the_host_knows_whether_there_is_one(self, run: RunView):
+        assert not Host.of(says=Says()).masks
+        assert Host.of(says=Says()).mask(run) == {}
+        assert Host.of(says=Says()).inverts
+        assert not Host.of(makes=Makes(None)).inverts
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            (np.ones((8, 8)), "no mapping of name to mask"),
+            ({"m": np.ones((4, 4))}, r"a mask 'm' of shape \(4, 4\)"),
+            ({"": np.full((8, 8), 0.5)}, "a mask '' of shape"),
+        ],
+    )
+    def test_what_is_no_mask(self, run: RunView, answer: Answer, message: str):
+        with pytest.raises(PluginError, match=f"'odd' .* scumble_mask returned {message}"):
+            Host.of(odd=Makes(answer)).mask(run)
+
+
 class TestGuidance:
     def test_each_plugin_sees_what_the_one_before_returned(self, run: RunView):
         doubled = Says(lambda run, step, noise: noise.guided * 2)
@@ -260,7 +306,8 @@ class TestContract:
 
     def test_latents_stay_finite(self, run: RunView):
         with pytest.raises(
-            NumericalError, match="plugin 'odd' gave in scumble_after_step at step 2"
+            NumericalError,
+            match="what plugin 'odd' of this program gave in scumble_after_step at step 2",
         ):
             Host.of(odd=Says({0: np.full((4, 2, 2), np.inf)})).after_step(run, STEP)
 
@@ -394,3 +441,28 @@ class TestStrangers:
         latents = Host.of(odd=Says(replace), witness=witness).after_step(run, STEP)
         assert (latents[0] == 0).all()
         assert (witness.seen[0][1].latents[0] == 0).all()
+
+
+class TestFollowing:
+    """What inverts may have a say in the run, before the method."""
+
+    def test_both_are_asked_in_order(self, run: RunView):
+        doubled = Says(lambda run, step: {1: step.latents[1] * 2})
+        increased = Says(lambda run, step: {1: step.latents[1] + 1})
+        host = Host.of(inversion=doubled).followed_by(Host.of(method=increased))
+        assert (host.after_step(run, STEP)[1] == 3).all()
+        assert list(host.origins) == ["inversion", "method"]
+
+    def test_a_plugin_in_both_is_asked_once(self, run: RunView):
+        one = Says(lambda run, step: {1: step.latents[1] * 2})
+        host = Host.of(inversion=one).followed_by(Host.of(method=one))
+        assert (host.after_step(run, STEP)[1] == 2).all()
+
+    def test_two_of_a_name_are_refused(self):
+        with pytest.raises(OptionError, match="plugin 'same' is named twice"):
+            Host.of(same=Says()).followed_by(Host.of(same=Says()))
+
+    def test_they_remain_as_they_were(self):
+        first, second = Host.of(a=Says()), Host.of(b=Says())
+        first.followed_by(second)
+        assert (list(first.origins), list(second.origins)) == (["a"], ["b"])

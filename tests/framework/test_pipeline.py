@@ -12,7 +12,7 @@ from scumble.arrays import Floats
 from scumble.controls import Branch, Guide, Route, Term
 from scumble.engine import StepOutput
 from scumble.errors import ControlError, NumericalError, OptionError, UnsupportedError
-from scumble.hookspecs import BeforeView, RunView, Trajectory, hookimpl
+from scumble.hookspecs import BeforeView, GuidedNoise, RunView, Trajectory, hookimpl
 from scumble.host import Host
 from scumble.images import load_picture, to_model
 from scumble.inversion import ddim_trajectory
@@ -24,12 +24,16 @@ from scumble.plugins import NoOptions, Plugin
 from scumble.requests import SamplingRequest
 from scumble.sampler import Progress
 from scumble.session import Session
+from scumble.source_memory import SourceMemory
 from scumble.testing import FakeEngine, fake_session
 from scumble.testing.fake_engine import TOKENS
 
 
 class Inverts(Plugin):
     pinned = True
+
+    def takes_mask(self, name: str) -> bool:
+        return True
 
     @hookimpl
     def scumble_invert(self, run: RunView) -> Trajectory:
@@ -181,6 +185,177 @@ class TestEdited:
         edited(session, picture, masks=masks, inverts=Looks)
         (run,) = seen
         assert (run.targets, run.mask, run.masks) == ((), None, {})
+
+
+class Begins(Plugin):
+    """Begins part-way, and keeps what it was shown."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__(NoOptions())
+        self.start = start
+        self.seen: list[RunView] = []
+
+    @hookimpl
+    def scumble_plan(self, run: RunView) -> Plan:
+        self.seen.append(run)
+        return Plan(start=self.start)
+
+    @hookimpl
+    def scumble_after_step(self, run: RunView) -> None:
+        self.seen.append(run)
+
+
+class TestStart:
+    def test_steps_before_it_are_neither_inverted_nor_taken(self, session: Session, picture: Any):
+        plugin, whole = Begins(2), edited(session, picture)
+        done = edited(session, picture, plugin, wanted=frozenset({1}))
+        assert done.rows == {"inversion": 1, "plain": 2}
+        assert whole.trajectory is not None
+        np.testing.assert_array_equal(done.levels[2][1], whole.trajectory.latents[2])
+        assert done.levels[:2] == ({}, {})
+        assert [run.start for run in plugin.seen] == [0, 2]
+
+    def test_it_is_the_rest_of_a_run_that_was_there(self, session: Session, picture: Any):
+        """By hand: the target's steps from the recorded latent on."""
+        done = edited(session, picture, Begins(1), wanted=frozenset({1}))
+        run = pipeline(session).view()
+        assert done.trajectory is not None
+        latent = done.trajectory.latents[1]
+        for index in (1, 2):
+            timestep = int(run.scheduler.timesteps[index])
+            plain, text = (session.predict(latent, timestep, t) for t in ("", "a blue cat"))
+            latent = run.scheduler.forward(latent, plain + 7.5 * (text - plain), index)
+        np.testing.assert_allclose(done.latents[1], latent, atol=1e-12)
+
+    def test_with_no_step_left_nothing_runs(self, session: Session, picture: Any):
+        done = edited(session, picture, Begins(3))
+        assert done.rows == {}
+        assert done.trajectory is not None
+        for latent in done.latents.values():
+            np.testing.assert_array_equal(latent, done.trajectory.latents[-1])
+
+    def test_maps_are_of_the_steps_taken(self, session: Session, picture: Any):
+        done = edited(session, picture, Begins(2), wanted=frozenset({1}))
+        found = done.maps["blue"].values
+        weights = np.zeros((1, TOKENS))
+        run = pipeline(session).view()
+        weights[0, list(run.targets[0].tokens_of("blue"))] = 1
+        sites = run.sites.select("cross", places=("down", "up"), strides=(run.sites.map_stride,))
+        timestep = int(run.scheduler.timesteps[2])
+        looked = session.look(done.levels[2][1], timestep, "a blue cat", weights, sites)
+        np.testing.assert_allclose(found, looked[0], atol=1e-6)
+
+    def test_a_free_source_begins_there_too(self, session: Session, picture: Any):
+        done = edited(session, picture, Begins(2), inverts=Drifts)
+        assert done.rows == {"inversion": 1, "plain": 3}
+        assert done.trajectory is not None
+        np.testing.assert_array_equal(done.levels[2][0], done.trajectory.latents[2])
+
+    def test_an_inversion_may_know_the_levels_before(self, session: Session, picture: Any):
+        class Whole(Inverts):
+            @hookimpl
+            def scumble_invert(self, run: RunView) -> Trajectory:
+                return Trajectory(ddim_trajectory(replace(run, start=0)), pinned=True)
+
+        done, whole = (edited(session, picture, Begins(2), inverts=k) for k in (Inverts, Whole))
+        np.testing.assert_array_equal(done.latents[1], whole.latents[1])
+        assert done.trajectory is not None
+        assert whole.trajectory is not None
+        assert not np.array_equal(done.trajectory.latents[0], whole.trajectory.latents[0])
+
+    def test_inversions_of_other_starts_are_not_taken_for_it(self, tmp_path: Path, picture: Any):
+        session = fake_session(tmp_path)
+        session.sources = SourceMemory(session.engine, 1 << 20)
+        host = [("direct", {})]
+        rows: list[int] = []
+        for start in (2, 0, 2):
+            made = pipeline(session, Begins(start), wanted=frozenset({1}))
+            made.picture, made.inversion = load_picture(picture), Host(host)
+            rows.append(made.finish().rows.get("inversion", 0))
+        assert rows == [1, 3, 0]
+
+    def test_a_generated_source_has_nothing_to_begin_with(self, session: Session):
+        with pytest.raises(OptionError, match="starts at step 1 needs a picture"):
+            pipeline(session, Begins(1)).finish()
+        assert session.rows.total() == 0
+
+
+class Paints(Plugin):
+    """Makes masks, of one row."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(NoOptions())
+        self.names = names
+
+    @hookimpl
+    def scumble_mask(self, run: RunView) -> Mapping[str, Floats] | None:
+        assert run.image is not None
+        run.predict(run.image, 500, "a red cat")
+        left = np.zeros(run.latent)
+        left[:, :3] = 1
+        return dict.fromkeys(self.names, left) or None
+
+
+class Wears(Routes):
+    """Takes any mask."""
+
+    def takes_mask(self, name: str) -> bool:
+        return True
+
+
+class Both(Wears, Paints):
+    """Makes its own mask."""
+
+
+class TestMasking:
+    def test_masks_are_made_before_the_plan(self, session: Session, picture: Any):
+        plugin = Wears(NoOptions())
+        masking = Host.of(paints=Paints("", "sky"))
+        done = edited(session, picture, plugin, masking=masking, wanted=frozenset({1}))
+        assert plugin.run.mask is not None
+        assert plugin.run.mask.sum() == 24
+        assert set(plugin.run.masks) == {"sky"}
+        assert done.rows == {"masking": 1, "inversion": 3, "route": 9}
+        assert set(done.masks) == {"", "sky"}
+        np.testing.assert_array_equal(done.masks[""], plugin.run.mask)
+
+    def test_a_method_makes_its_own_where_none_is_given(self, session: Session, picture: Any):
+        own = Both("")
+        done = edited(session, picture, own)
+        assert (done.rows["masking"], own.run.mask is None) == (1, False)
+        given = Both("")
+        masks = {"": Mask(np.ones((64, 64), dtype=bool))}
+        done = edited(session, picture, given, masks=masks)
+        assert "masking" not in done.rows
+        assert given.run.mask is not None
+        assert given.run.mask.all()
+        assert done.masks[""].all()
+        # Another masking comes before its own.
+        another = Both("")
+        edited(session, picture, another, masking=Host.of(paints=Paints("sky")))
+        assert (another.run.mask, set(another.run.masks)) == (None, {"sky"})
+
+    def test_a_mask_that_is_given_and_one_that_is_made(self, session: Session, picture: Any):
+        masks = {"": Mask(np.ones((64, 64), dtype=bool))}
+        with pytest.raises(OptionError, match="a mask is given, and masking would make another"):
+            edited(session, picture, masks=masks, masking=Host.of(paints=Paints("")))
+
+    def test_a_masking_that_gives_none(self, session: Session, picture: Any):
+        with pytest.raises(OptionError, match="paints gave no mask"):
+            edited(session, picture, Wears(NoOptions()), masking=Host.of(paints=Paints()))
+
+    def test_an_inversion_does_not_see_what_was_made(self, session: Session, picture: Any):
+        seen: list[RunView] = []
+
+        class Looks(Inverts):
+            @hookimpl
+            def scumble_invert(self, run: RunView) -> Trajectory:
+                seen.append(run)
+                return Trajectory(ddim_trajectory(run), pinned=True)
+
+        masking = Host.of(paints=Paints("", "sky"))
+        edited(session, picture, Wears(NoOptions()), masking=masking, inverts=Looks)
+        assert (seen[0].mask, seen[0].masks) == (None, {})
 
 
 class Starts(Plugin):
@@ -394,3 +569,74 @@ class TestRefused:
             pipeline(session, Routes(NoOptions())).finish()
             counts.append(Counting.calls)
         assert counts == [5, 3]
+
+
+class Tells(Inverts):
+    """Gives the unconditional rows a text, and halves what guidance adds."""
+
+    text: Any = "a red cat"
+
+    @hookimpl
+    def scumble_invert(self, run: RunView) -> Trajectory:
+        return Trajectory(ddim_trajectory(run), pinned=self.pinned, embeddings=self.text)
+
+    @hookimpl
+    def scumble_guidance(self, noise: GuidedNoise) -> Floats:
+        return (noise.unconditional + noise.guided) / 2
+
+
+class TestWhatInvertsInTheRun:
+    def test_its_hooks_are_asked(self, session: Session, picture: Any):
+        halved = edited(session, picture, inverts=Tells, guidance=7)
+
+        class Silent(Tells):
+            scumble_guidance: Any = None
+
+        as_guided = edited(session, picture, inverts=Silent, guidance=3.5)
+        np.testing.assert_allclose(halved.latents[1], as_guided.latents[1], atol=1e-12)
+
+    def test_rows_that_see_the_source_prompt_are_one(self, session: Session, picture: Any):
+        """The source's two rows agree, so a source that runs freely costs one row a step."""
+
+        class Free(Tells):
+            pinned = False
+
+        done = edited(session, picture, inverts=Free)
+        assert done.rows == {"inversion": 3, "plain": 2 + 3 + 3}
+
+    def test_what_was_embedded_is_seen(self, session: Session, picture: Any):
+        class Embeds(Tells):
+            text = np.tile(session.embed("a red cat").states, (3, 1, 1))
+
+        told, embedded = (edited(session, picture, inverts=kind) for kind in (Tells, Embeds))
+        np.testing.assert_allclose(told.latents[1], embedded.latents[1], atol=1e-12)
+        assert embedded.maps["cat"].values.shape == (8, 8)
+
+    def test_a_text_that_no_row_sees_is_refused(self, session: Session, picture: Any):
+        with pytest.raises(OptionError, match="guidance 1 has none"):
+            edited(session, picture, inverts=Tells, guidance=1)
+
+    def test_it_is_known_to_the_hooks_of_the_run(self, session: Session, picture: Any):
+        class Looks(Routes):
+            seen: Any = None
+
+            @hookimpl
+            def scumble_initial_noise(self, run: RunView, noise: Any) -> None:
+                type(self).seen = run.trajectory
+
+        done = edited(session, picture, Looks(NoOptions()))
+        assert Looks.seen is done.trajectory
+
+    def test_its_gradients_are_counted_and_probes_are_not(self, matching: Session, picture: Any):
+        class Matches(Inverts):
+            @hookimpl
+            def scumble_invert(self, run: RunView) -> Trajectory:
+                assert run.image is not None
+                text = run.embed(run.unconditional)
+                loss, slope = run.match(run.image, 500, text, run.image, 1.0)
+                assert slope.shape == text.shape
+                assert loss > 0
+                return super().scumble_invert(run)
+
+        done = edited(matching, picture, Routes(NoOptions()), inverts=Matches)
+        assert done.rows == {"inversion": 3, "gradient": 1, "route": 9}

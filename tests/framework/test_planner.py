@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scumble.arrays import Bools, Floats
 from scumble.controls import (
+    Also,
     Branch,
     Control,
     FeatureRoute,
@@ -24,7 +25,14 @@ from scumble.controls import (
     Watch,
 )
 from scumble.errors import OptionError
-from scumble.hookspecs import BeforeView, RunView, StepView, Trajectory, hookimpl
+from scumble.hookspecs import (
+    BeforeView,
+    GuidedNoise,
+    RunView,
+    StepView,
+    Trajectory,
+    hookimpl,
+)
 from scumble.host import Host
 from scumble.planner import compile_plans
 from scumble.plans import Plan, steps_between
@@ -260,6 +268,68 @@ def guide(on: Bools, branch: Branch = TARGET, grid: tuple[int, int] = (8, 8), **
     return Guide(branch, (term,), (0, 2), on, 1, rate, np.ones(grid), **more)
 
 
+class TestStart:
+    """Steps before the one that a run starts at are not taken."""
+
+    def test_only_the_steps_from_there(self):
+        schedule = compiled(edit(50), job(start=20))
+        assert [step.index for step in schedule.steps] == list(range(20, 50))
+        assert counts(schedule) == [3] * 10 + [2] * 20
+        assert compiled(edit(50), job(start=50)).steps == ()
+
+    def test_pictures_that_start_alike_share_rows_there(self):
+        of = generated(4, source_wanted=True, start=2)
+        assert counts(compiled([], of)) == [3, 4]
+
+
+class TestAlso:
+    """One more row of a picture, for its noise alone."""
+
+    OTHER = Branch(1, "a dog")
+
+    def also(self, branch: Branch = OTHER, steps: Bools | None = None) -> Also:
+        on = np.array([True, True, False, True]) if steps is None else steps
+        return Also("other", branch, on)
+
+    def test_it_runs_where_it_is_asked_for(self):
+        schedule = compiled([self.also()], job(4))
+        assert counts(schedule) == [3, 3, 2, 3]
+        assert [step.also for step in schedule.steps] == [{"other": (1, 2)}] * 2 + [
+            {}, {"other": (1, 2)}
+        ]  # fmt: skip
+        row = schedule.steps[0].rows[2]
+        assert (row.picture, row.text, row.conditional) == (1, "a dog", True)
+        assert all(step.noise == {1: (0, 1)} for step in schedule.steps)
+
+    def test_nor_where_its_picture_does_not_move(self):
+        still = np.array([False, True, False, False])
+        assert counts(compiled([self.also()], job(4, identity=still))) == [3, 0, 2, 3]
+        assert counts(compiled([self.also(Branch(0, "a dog"))], job(4))) == [2] * 4
+
+    def test_a_text_that_the_run_has_needs_no_row(self):
+        schedule = compiled([self.also(Branch(1, "a blue cat"))], job(4))
+        assert counts(schedule) == [2] * 4
+        assert schedule.steps[0].also == {"other": (1, 1)}
+
+    def test_it_may_be_read_and_take(self):
+        read = Read("r", self.OTHER, np.eye(TOKENS)[:1], (0, 2), np.ones(4, dtype=bool))
+        route = Route(self.OTHER, np.ones(4, dtype=bool), ALL_SELF, key=SOURCE)
+        assert counts(compiled([read], job(4))) == [3] * 4
+        assert counts(compiled([self.also(), route], job(4))) == [4, 4, 2, 4]
+
+    def test_two_of_a_name(self):
+        with pytest.raises(OptionError, match="'other' is asked for twice at step 3"):
+            compiled([self.also(), self.also(Branch(1, "a vase"))], job(4))
+
+    def test_a_row_of_the_source_under_another_text(self):
+        on = np.ones(4, dtype=bool)
+        route = Route(TARGET, on, ALL_SELF, query=Branch(0, ""), key=Branch(0, ""))
+        schedule = compiled([route], job(4, unconditional="ugly"))
+        assert [(row.picture, row.text) for row in schedule.steps[0].rows] == [
+            (0, ""), (1, "ugly"), (1, "a blue cat")
+        ]  # fmt: skip
+
+
 class TestGuides:
     ON = np.ones(3, dtype=bool)
     ROUTE = Route(TARGET, ON, ALL_SELF, query=SOURCE, key=SOURCE)
@@ -300,6 +370,17 @@ class TestGuides:
         apart = compiled([guide(np.ones(1, dtype=bool))], generated(1, source_wanted=True))
         assert (counts(shared), counts(apart)) == ([3], [4])
 
+    def test_it_moves_the_latent_whichever_row_of_the_picture_runs(self):
+        """The source takes from the target's unconditional row, and that from a moved latent."""
+        on = np.array([True, False])
+        taken = Route(SOURCE, on, ALL_SELF, key=TARGET_PLAIN)
+        of = job(2, recorded=False, wanted=frozenset({0}), shared_start=False)
+        schedule = compiled([taken, guide(on, TARGET, (8, 8))], of)
+        assert [(row.picture, row.conditional) for row in schedule.steps[0].rows] == [
+            (0, False), (0, True), (1, False)
+        ]  # fmt: skip
+        assert len(schedule.steps[0].guides) == 1
+
     def test_a_step_that_changes_nothing_has_none(self):
         last = np.arange(3) == 2
         for reduce in (True, False):
@@ -324,7 +405,7 @@ class TestRefused:
             Route(TARGET, on, (0, 1), key=SOURCE), Route(TARGET, on, (1, 2), key=SOURCE_PLAIN)
         )
         assert "route.k" in message
-        assert "step 3" in message
+        assert "step 0" in message
 
     def test_two_mixes(self):
         on = np.ones(4, dtype=bool)
@@ -421,7 +502,8 @@ def cases(draw: st.DrawFn) -> Case:
     """Any run that the host can be asked for, with any controls that do not contradict."""
     steps, pictures = draw(st.integers(1, 4)), draw(st.integers(2, 4))
     prompts = tuple(draw(st.sampled_from(PROMPTS)) for _ in range(pictures))
-    branches = st.builds(Branch, st.integers(0, pictures - 1), st.booleans())
+    texts = st.sampled_from((True, True, False, False, *PROMPTS))
+    branches = st.builds(Branch, st.integers(0, pictures - 1), texts)
     on = st.lists(st.booleans(), min_size=steps, max_size=steps).map(lambda x: np.array(x, bool))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
 
@@ -451,10 +533,14 @@ def cases(draw: st.DrawFn) -> Case:
                 return Join(branch, draw(branches), sites(3), draw(on))
             case "guide":
                 return guide(draw(on), Branch(max(branch.picture, 1)), LATENT)
+            case "also":
+                return Also(f"a{index}", branch, draw(on))
             case _:
                 return Watch(branch.picture, draw(on))
 
-    kinds = st.sampled_from(["route", "mix", "read", "feature", "region", "join", "guide", "watch"])
+    kinds = st.sampled_from(
+        ["route", "mix", "read", "feature", "region", "join", "guide", "watch", "also"]
+    )
     asked = draw(st.lists(st.tuples(kinds, branches), max_size=6))
     # A row has one mix, one other that it joins and one pair of region masks.
     single = ("mix", "region", "join")
@@ -475,6 +561,7 @@ def cases(draw: st.DrawFn) -> Case:
             identity=(np.arange(steps) == steps - 1) if offset == 0 else np.zeros(steps, bool),
             replayed=draw(on) & recorded,
             record=draw(st.sampled_from(("never", "live", "ahead"))),
+            start=draw(st.sampled_from((0, 0, 1, steps))),
         ),
         controls,
         offset,
@@ -498,6 +585,11 @@ class Seen(Plugin):
         return dict(zip("ab", masks.astype(float), strict=True))
 
     @hookimpl
+    def scumble_guidance(self, noise: GuidedNoise) -> Floats | None:
+        """Let further rows tell."""
+        return noise.guided + sum(noise.also.values()) if noise.also else None
+
+    @hookimpl
     def scumble_after_step(self, step: StepView) -> Mapping[int, Floats] | None:
         """Note; change nothing."""
         for name, field in step.reads.items():
@@ -518,7 +610,8 @@ def outcome(session: Session, case: Case, reduce: bool) -> dict[Any, Floats]:
         latents[-1] = latents[-2]
     trajectory = Trajectory(latents, pinned=True) if of.recorded else None
     others = rng.standard_normal((len(of.prompts), 4, *LATENT))
-    start = {p: latents[0] if of.shared_start or p == 0 else others[p] for p in range(len(others))}
+    first = latents[of.start]
+    start = {p: first if of.shared_start or p == 0 else others[p] for p in range(len(others))}
     run = RunView(
         steps=of.steps, guidance=case.guidance, source=encode(of.prompts[0]),
         targets=tuple(encode(text) for text in of.prompts[1:]), sites=SITES, latent=LATENT,

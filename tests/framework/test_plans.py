@@ -1,9 +1,11 @@
 """A plan is a tuple of controls, and says what it needs."""
 
 import numpy as np
+import pytest
 
-from scumble.controls import Branch, FeatureRoute, Guide, Mix, Route, Term, Watch
-from scumble.plans import Plan, steps_between
+from scumble.controls import Also, Branch, FeatureRoute, Guide, Mix, Route, Term, Watch
+from scumble.errors import OptionError
+from scumble.plans import Plan, first_step, steps_between
 
 ON = np.ones(3, dtype=bool)
 SOURCE, TARGET = Branch(0), Branch(1)
@@ -22,4 +24,23 @@ def test_needs_are_the_groups_of_the_controls():
     features = FeatureRoute(TARGET, SOURCE, (0,), ON)
     assert Plan((mix, guide, features)).needs == {"mix", "loss", "feature"}
     assert Plan((Route(TARGET, ON, (0,), key=SOURCE), Watch(0, ON))).needs == {"route"}
-    assert Plan((Watch(0, ON),)).needs == frozenset()
+    assert Plan((Watch(0, ON), Also("n", TARGET, ON))).needs == frozenset()
+
+
+def test_the_first_step_is_what_a_plan_says():
+    assert first_step([], 5) == 0
+    assert first_step([Plan(), Plan()], 5) == 0
+    assert first_step([Plan(), Plan(start=2), Plan(start=2)], 5) == 2
+    assert first_step([Plan(start=5)], 5) == 5
+
+
+@pytest.mark.parametrize("start", [-1, 6])
+def test_a_start_beyond_the_run_is_refused(start: int):
+    with pytest.raises(OptionError, match=rf"'?one'? starts at step {start}; this run has steps 0"):
+        first_step([Plan(owner="one", start=start)], 5)
+
+
+def test_two_starts_are_refused():
+    plans = [Plan(owner="one", start=2), Plan(owner="two", start=1)]
+    with pytest.raises(OptionError, match="different steps, 'two' at 1 and 'one' at 2"):
+        first_step(plans, 5)

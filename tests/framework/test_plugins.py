@@ -120,7 +120,7 @@ class TestBroken:
     def test_an_unknown_hook(self, install: Install):
         message = broken(install, GOOD.replace("scumble_plan", "scumble_plann"))
         assert "scumble_plann, which is no hook" in message
-        hooks = ["after_step", "before_step", "guidance", "initial_noise", "invert", "plan"]
+        hooks = ["after_step", "before_step", "guidance", "initial_noise", "invert", "mask", "plan"]
         assert ", ".join(f"scumble_{hook}" for hook in hooks) in message
 
     def test_a_hook_that_is_not_marked(self, install: Install):

@@ -50,8 +50,13 @@ def loss(rows: int = 2) -> Ports:
     }
 
 
+def match(rows: int = 2) -> Ports:
+    """A wanted noise; there is no neutral one."""
+    return {"match.noise": np.zeros((rows, 4, 8, 6)), "match.weight": np.zeros(rows)}
+
+
 def all_ports() -> Ports:
-    ports = {**plain(), **source(), **loss()}
+    ports = {**plain(), **source(), **loss(), **match()}
     for group in FIXED:
         ports |= neutral(group, SIZES, 2, replayed=True)
     return ports
@@ -70,10 +75,10 @@ def test_the_inputs_of_a_step_are_in_one_order():
     assert [port.name for port in inputs_of((), True)] == [*plain_names, *added]
     routed = [port.name for port in inputs_of(("route",), True)]
     assert routed == [*plain_names, *added, "route"]
-    assert inputs_of((*CONTROL_GROUPS, "loss"), False) == INPUTS
+    assert inputs_of((*CONTROL_GROUPS, "loss", "match"), False) == INPUTS
     # A graph's inputs are known by their places: a port that is added comes behind its group.
     assert [port.group for port in INPUTS] == sorted(
-        (port.group for port in INPUTS), key=("plain", *CONTROL_GROUPS, "loss").index
+        (port.group for port in INPUTS), key=("plain", *CONTROL_GROUPS, "loss", "match").index
     )
 
 
@@ -94,8 +99,8 @@ def test_added_ports_belong_to_models_that_have_them():
 
 
 def test_groups():
-    assert groups_of(all_ports()) == {*CONTROL_GROUPS, "loss"}
-    assert "loss" not in CONTROL_GROUPS, "a step has none"
+    assert groups_of(all_ports()) == {*CONTROL_GROUPS, "loss", "match"}
+    assert not {"loss", "match"} & set(CONTROL_GROUPS), "a step has none"
     assert groups_of(["sample", "route", "nonsense"]) == {"route"}
 
 
@@ -215,7 +220,7 @@ def test_a_replayed_row_has_no_features_and_is_not_recorded_again(name: str):
         check_inputs(ports, SIZES)
 
 
-@pytest.mark.parametrize("group", ["plain", "replay", "loss"])
+@pytest.mark.parametrize("group", ["plain", "replay", "loss", "match"])
 def test_what_has_no_neutral_value(group: Group):
     with pytest.raises(PortError, match=group):
         neutral(group, SIZES, 2)

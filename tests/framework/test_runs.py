@@ -1,5 +1,6 @@
 """What a user gets back, and how it is saved."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from scumble.attention_maps import RunMaps
 from scumble.errors import OptionError
 from scumble.guiding import Guided
+from scumble.hookspecs import Trajectory
 from scumble.pipeline import Finished
 from scumble.recipes import read_recipe
 from scumble.runs import Run
@@ -23,13 +25,15 @@ LATENTS = np.random.default_rng(9).standard_normal((3, 4, 2, 3))
 GUIDED = Guided(0, 1, (0.5, 0.25))
 
 
-def run(*pictures: int, given: Any = None) -> Run:
+def run(*pictures: int, given: Any = None, skipped: int = 0) -> Run:
     pixels = {picture: PIXELS[picture] for picture in pictures}
     rows = {"inversion": 5, "mix": 7, "gradient": 4}
     *levels, latents = ({p: latent + p for p in pictures} for latent in LATENTS)
+    levels[:skipped] = [{} for _ in range(skipped)]
     finished = Finished(
-        pixels, latents, MAPS, rows, None, np.zeros(2, bool), (GUIDED,), tuple(levels)
-    )
+        pixels, latents, MAPS, rows, None, np.zeros(2, bool), (GUIDED,), tuple(levels),
+        {"": LATENTS[0, 0] > 0},
+    )  # fmt: skip
     recipe = {"operation": "edit", "provenance": {"engine": "fake"}}
     return Run(finished, recipe, {"sampling": 1.5}, given, ("A note.",))
 
@@ -78,6 +82,16 @@ def test_the_path_is_that_of_the_first_image(pictures: tuple[int, ...], first: i
     assert path.pinned
 
 
+def test_a_run_that_began_part_way_has_no_path():
+    with pytest.raises(OptionError, match="began at step 1, and no latent leads there"):
+        _ = run(0, 1, skipped=1).path
+
+
+def test_masks_are_those_that_plugins_found():
+    assert set(run(0).masks) == {""}
+    np.testing.assert_array_equal(run(0).masks[""], LATENTS[0, 0] > 0)
+
+
 def test_one_image_is_saved_as_named(tmp_path: Path):
     path = tmp_path / "out.png"
     assert run(0, 1).save(path) == (path,)
@@ -105,3 +119,13 @@ def test_all_or_none(tmp_path: Path):
     with pytest.raises(OptionError, match=r"out-2\.png"):
         run(0, 1, 2).save(tmp_path / "out.png")
     assert [path.name for path in tmp_path.iterdir()] == ["out-2.png"]
+
+
+def test_the_path_takes_what_its_steps_took():
+    made = run(1)
+    way = Trajectory(LATENTS * 0, pinned=False, noises=LATENTS[:2], eta=0.5, embeddings="a cat")
+    made._finished = replace(made._finished, trajectory=way)
+    path = made.path
+    np.testing.assert_array_equal(path.latents, LATENTS + 1)
+    assert path.noises is way.noises
+    assert (path.pinned, path.eta, path.embeddings) == (True, 0.5, "a cat")

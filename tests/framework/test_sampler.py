@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scumble.arrays import Bools, Floats
-from scumble.controls import Branch, Guide, Mix, Read, Region, Route, Term
+from scumble.controls import Also, Branch, Guide, Mix, Read, Region, Route, Term
 from scumble.engine import StepOutput
 from scumble.errors import NumericalError, PluginError
 from scumble.hookspecs import (
@@ -29,6 +29,7 @@ from scumble.schedule import Job, Schedule
 from scumble.schedulers import DDIM
 from scumble.session import Session
 from scumble.source_memory import SourceMemory
+from scumble.stochastic import noised
 from scumble.testing import FakeEngine, fake_session
 from scumble.testing.fake_engine import TOKENS
 
@@ -52,14 +53,23 @@ def planned(
     recorded: bool = False,
     guide: bool = True,
     replayed: Bools | None = None,
+    embedded: bool = False,
     **more: Any,
 ) -> Schedule:
     off = np.zeros(STEPS, dtype=bool)
-    job = Job(
-        STEPS, ("a red cat", "a blue cat"), "", frozenset({0, 1}), guide, recorded, True, off,
-        off if replayed is None else replayed,
-    )  # fmt: skip
+    job = replace(
+        planned_job(("a red cat", "a blue cat")),
+        unconditional=None if embedded else "",
+        guided=guide,
+        recorded=recorded,
+        replayed=off if replayed is None else replayed,
+    )
     return compile_plans(plans, job, session.info.sizes((8, 8)), **more)
+
+
+def planned_job(prompts: tuple[str, ...]) -> Job:
+    off = np.zeros(STEPS, dtype=bool)
+    return Job(STEPS, prompts, "", frozenset({0, 1}), True, False, True, off, off)
 
 
 def noise_at(level: int = 0) -> Floats:
@@ -346,6 +356,29 @@ class TestGuidanceHook:
             mixed = noise.unconditional + 7.5 * (noise.conditional - noise.unconditional)
             np.testing.assert_allclose(noise.guided, mixed, atol=1e-12)
 
+    def test_reads_and_further_rows_are_those_of_the_very_step(self, session: Session):
+        on = np.array([False, True, *[True] * (STEPS - 2)])
+        sites = session.info.sites.select("cross", strides=(1,))
+        read = Read("r", Branch(1), np.eye(16)[1:2], sites, on)
+        also = [Also("dog", Branch(1, "a dog"), on), Also("cat", Branch(0, "a cat"), on)]
+        plugin, run = Unconditional(-1), view(session)
+        schedule = planned(session, Plan((read, *also)))
+        done = sampled(session, host=Host.of(mine=plugin), run=run, schedule=schedule)
+        for step, noise in plugin.asked:
+            if step.index == 0:
+                assert (noise.reads, noise.also) == ({}, {})
+                continue
+            level = done.levels[step.index]
+            name, text = (("cat", "a cat"), ("dog", "a dog"))[noise.picture]
+            assert set(noise.also) == {name}
+            wanted = session.predict(level[noise.picture], step.timestep, text)
+            np.testing.assert_allclose(noise.also[name], wanted, atol=1e-12)
+            looked = session.look(level[1], step.timestep, "a blue cat", np.eye(16)[1:2], sites)
+            np.testing.assert_allclose(noise.reads["r"], looked, atol=1e-12)
+            assert (step.reads == {}) == (step.index == 1)
+            for array in (noise.also[name], noise.reads["r"]):
+                assert not array.flags.writeable
+
     def test_where_nothing_is_guided_it_is_not_asked(self, session: Session):
         plugin = Unconditional(1)
         levels = np.stack([noise_at(level) for level in range(STEPS + 1)])
@@ -413,6 +446,13 @@ class TestGuides:
         # A step starts from the latent that was moved, and maps are computed from there.
         assert np.abs(done.levels[0][1] - noise_at()).max() > 0.1
         np.testing.assert_array_equal([level[0] for level in done.levels], self.LEVELS[:-1])
+
+    def test_they_see_the_targets_prompt(self, guided: Session):
+        self.run(guided)
+        engine: Any = guided.engine
+        wanted = guided.embed("a blue cat").states[None]
+        for ports in engine.asked:
+            np.testing.assert_array_equal(ports["text"], wanted)
 
     def test_the_source_is_told_once_and_replayed(self, guided: Session):
         self.run(guided)
@@ -524,3 +564,70 @@ class TestNumbersThatAreNone:
         message = "latent of picture . after step 1"
         with pytest.raises(NumericalError, match=message), np.errstate(all="ignore"):
             sample(session, Host(()), run, schedule, start)
+
+
+class TestInversions:
+    """What an inversion gives beside latents holds for every picture."""
+
+    LEVELS = np.stack([noise_at(level) for level in range(STEPS + 1)])
+    TEXTS = np.random.default_rng(9).standard_normal((STEPS, TOKENS, 8))
+
+    def by_hand(self, session: Session, text: str, way: Trajectory) -> Floats:
+        """One picture's two rows by themselves; its steps add noise as published."""
+        run, latent = view(session), noise_at()
+        for index, timestep in enumerate(run.scheduler.timesteps):
+            at, given = np.array([timestep]), way.embeddings
+            plain = "" if given is None else session.embedding(np.asarray(given)[index], "")
+            untold, told = (
+                session.predict_rows(latent[None], at, [text])[0] for text in (plain, text)
+            )
+            noise = untold + 7.5 * (told - untold)
+            if way.noises is None:
+                latent = run.scheduler.forward(latent, noise, index)
+            else:
+                latent = noised(run.scheduler, latent, noise, index, way.noises[index], way.eta)
+        return latent
+
+    @pytest.mark.parametrize("eta", [0.5, 1.0])
+    def test_noises_are_added_by_source_and_targets(self, session: Session, eta: float):
+        noises = np.random.default_rng(7).standard_normal((STEPS, 4, 8, 8))
+        way = Trajectory(self.LEVELS, pinned=False, noises=noises, eta=eta)
+        done = sampled(session, trajectory=way)
+        for picture, text in enumerate(("a red cat", "a blue cat")):
+            np.testing.assert_allclose(
+                done.latents[picture], self.by_hand(session, text, way), atol=1e-12
+            )
+
+    def test_embeddings_are_what_unconditional_rows_see(self, session: Session):
+        way = Trajectory(self.LEVELS, pinned=False, embeddings=self.TEXTS)
+        done = sampled(session, trajectory=way, schedule=planned(session, embedded=True))
+        for picture, text in enumerate(("a red cat", "a blue cat")):
+            np.testing.assert_allclose(
+                done.latents[picture], self.by_hand(session, text, way), atol=1e-12
+            )
+
+    def test_a_row_that_sees_them_is_no_other_rows(self, session: Session):
+        """Not even of a picture without a prompt, whose rows are one where no text is given."""
+        of, sizes = planned_job(("", "a blue cat")), session.info.sizes((8, 8))
+        rows = {
+            given: [
+                len(s.rows)
+                for s in compile_plans([], replace(of, unconditional=given), sizes).steps
+            ]
+            for given in ("", None)
+        }
+        assert rows == {"": [2, 3, 3], None: [3, 4, 4]}
+        (step, *_) = compile_plans([], replace(of, unconditional=None), sizes).steps
+        assert [row.text for row in step.rows if not row.conditional] == [None]
+
+    def test_hooks_know_the_trajectory(self, session: Session):
+        class Looks(Plugin):
+            seen: ClassVar[list[Any]] = []
+
+            @hookimpl
+            def scumble_after_step(self, run: RunView, step: StepView) -> None:
+                self.seen.append(run.trajectory)
+
+        way = Trajectory(self.LEVELS, pinned=True)
+        sampled(session, trajectory=way, host=Host.of(looks=Looks(NoOptions())))
+        assert Looks.seen == [way] * STEPS

@@ -29,6 +29,8 @@ def test_what_a_branch_reads():
     assert job().text(Branch(1)) == "a dog"
     assert job().text(Branch(0)) == "a cat"
     assert job().text(Branch(1, False)) == "ugly"
+    assert job().text(Branch(0, "a sofa")) == "a sofa"
+    assert job().text(Branch(0, "")) == ""
 
 
 def test_rows_are_counted_by_variant():

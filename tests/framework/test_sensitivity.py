@@ -170,3 +170,7 @@ def test_regions_are_probed_at_every_stride(session: Session, stride: int):
     ports = perturbed("region", session.info.sizes((8, 8)))
     query, key = (ports[f"region.{side}"][1, ::stride, ::stride] for side in ("query", "key"))
     assert {*query.flat} == {*key.flat} == {0, 1}
+
+
+def test_a_gradient_by_the_text_that_follows_what_is_wanted_passes(matching: Session):
+    require_effect(matching, "match")

@@ -177,3 +177,35 @@ class TestGradientsOfAnother:
         assert session.sources.size
         session.close()
         assert not session.sources.size
+
+
+class TestSeveralRows:
+    LATENTS = np.random.default_rng(4).standard_normal((3, 4, 8, 8))
+
+    def test_each_is_what_it_is_alone(self, session: Session):
+        texts = ["a red cat", session.embedding(np.full((16, 8), 0.5), ""), "a red cat"]
+        timesteps = np.array([900, 20, 500])
+        found = session.predict_rows(self.LATENTS, timesteps, texts)
+        assert session.rows == {"plain": 3}
+        for row in range(3):
+            one = slice(row, row + 1)
+            alone = session.predict_rows(self.LATENTS[one], timesteps[one], [texts[row]])
+            np.testing.assert_allclose(found[row], alone[0], atol=1e-12)
+        np.testing.assert_array_equal(
+            session.predict(self.LATENTS[1], 20, "a dog"),
+            session.predict_rows(self.LATENTS[1:2], timesteps[1:2], ["a dog"])[0],
+        )
+
+    def test_numbers_that_are_none_are_named_by_their_timesteps(self, session: Session):
+        spoiled = self.LATENTS * np.nan
+        with pytest.raises(NumericalError, match="at timestep 900 to 500"):
+            session.predict_rows(spoiled, np.array([900, 20, 500]), ["a"] * 3)
+        with pytest.raises(NumericalError, match="at timestep 900 holds"):
+            session.predict_rows(spoiled[:1], np.array([900]), ["a"])
+
+    def test_states_of_no_prompt_are_pooled_as_one_is(self, tmp_path: Path):
+        session = fake_session(tmp_path, precision="fp32")
+        states = np.ones((16, 8))
+        made = session.embedding(states, "a dog")
+        assert made.states.dtype == np.float32
+        assert made.pooled is session.embed("a dog").pooled

@@ -1,5 +1,6 @@
 """A picture that was seen is not run again, exactly, and within a budget."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from scumble.editor import Editor
 from scumble.engine import EngineSettings
 from scumble.errors import EngineError, OptionError, OutOfMemoryError
 from scumble.hookspecs import Trajectory, hookimpl
+from scumble.host import Host
+from scumble.pipeline import Pipeline
 from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
 from scumble.ports import Group
-from scumble.requests import EngineRequest
+from scumble.requests import EngineRequest, SamplingRequest
 from scumble.session import Session
-from scumble.source_memory import SourceMemory
+from scumble.source_memory import SourceMemory, trajectory_key
 from scumble.testing import fake_checkpoint
 from scumble.testing.fake_engine import FakeEngine
 
@@ -255,8 +258,6 @@ class Peeking(Plugin):
 
 
 def test_an_inversion_sees_no_target(editor: Editor, monkeypatch: pytest.MonkeyPatch):
-    from scumble.host import Host
-    from scumble.pipeline import Pipeline
     from scumble.requests import EditRequest
 
     request = EditRequest(source=SOURCE, targets=(TARGET,), steps=STEPS)
@@ -329,3 +330,39 @@ def test_more_targets_than_an_engine_takes_at_once(tmp_path: Path):
             runs[0].latents[shown], runs[1].latents[shown], rtol=0, atol=1e-9
         )
     assert runs[1].row_count > runs[0].row_count
+
+
+LEVELS = np.random.default_rng(6).standard_normal((3, 4, 2, 2))
+WAYS = [
+    Trajectory(LEVELS, pinned=False),
+    Trajectory(LEVELS, pinned=True, noises=LEVELS[1:], eta=0.25),
+    Trajectory(LEVELS, pinned=False, embeddings="a red cat"),
+    Trajectory(LEVELS, pinned=True, embeddings=np.ones((2, 3, 5), np.float32)),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("disk", [False, True])
+def test_all_of_an_inversion_is_remembered(tmp_path: Path, way: Trajectory, disk: bool):
+    memory = SourceMemory(FakeEngine(), 0 if disk else 1 << 20, tmp_path if disk else None)
+    memory.remember("key", way)
+    found = memory.trajectory("key")
+    assert found is not None
+    for name in ("latents", "pinned", "noises", "eta", "embeddings"):
+        one, other = getattr(found, name), getattr(way, name)
+        assert type(one) is type(other), name
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def test_all_of_an_inversion_counts(tmp_path: Path):
+    memory = SourceMemory(FakeEngine(), 1 << 20)
+    memory.remember("key", WAYS[1])
+    assert memory.size >= LEVELS.nbytes + LEVELS[1:].nbytes
+
+
+def test_an_inversion_may_depend_on_the_negative_prompt(editor: Editor):
+    session = editor.session
+    view = Pipeline(session, SamplingRequest(steps=2), ("a", "b"), frozenset(), Host(())).view()
+    run = replace(view, image=LEVELS[0])
+    keys = {trajectory_key(replace(run, unconditional=text), "null") for text in ("", "a tree")}
+    assert len(keys) == 2

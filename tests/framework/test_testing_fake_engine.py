@@ -229,8 +229,8 @@ class TestJoins:
             ports["region.sites"][:, 1] = 1
             sees[:, :64] = left.reshape(-1, 1) != left.reshape(1, -1)
         state = np.random.default_rng(8).standard_normal((3, 64, 8))
-        weights = fake_engine._weights()
-        found = fake_engine._Pass(ports, weights)._self(site, state)
+        weights = fake_engine.made_weights()
+        found = fake_engine.Pass(ports, weights)._self(site, state)
         q, k, v = (state @ weights[f"{site.path}.{part}"] for part in "qkv")
         keys, values = (np.concatenate([given[2], given[0]]) for given in (k, v))
         wanted = np.zeros((64, 8))

@@ -694,7 +694,8 @@ def planned(editor: Editor, case: Case) -> tuple[RunView, Job, list[Plan], Traje
     made = pipeline_of(editor, case, reduce=True)
     run = made.view()
     trajectory = made.inversion.invert(run) if made.inversion else None
-    job = made._job(run.scheduler, trajectory, "", made._start(run, trajectory))
+    run = replace(run, trajectory=trajectory)
+    job = made._job(run, trajectory, "", made._start(run, made.host))
     return run, job, made.host.plan(run), trajectory
 
 
@@ -820,7 +821,7 @@ def rows_of(editor: Editor, case: Case, replayed: bool = False) -> Schedule:
     run = made.view()
     recorded = case.picture == "direct"
     job = replace(
-        made._job(run.scheduler, None, "", made._start(run, None)),
+        made._job(run, None, "", made._start(run, made.host)),
         recorded=recorded,
         wanted=frozenset(range(int(case.picture != "generated"), len(case.targets) + 1)),
         replayed=np.full(case.steps, replayed),

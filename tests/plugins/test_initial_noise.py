@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_refused_before_a_row_is_spent(
 
 
 def test_a_mask_is_refused():
-    with pytest.raises(OptionError, match="takes boxes and no mask"):
+    with pytest.raises(OptionError, match="no mask without a name"):
         run_plugin(
             plugin(repaint=[BOX]), image=PICTURE, mask=np.ones(PICTURE.shape[:2], bool), **EDIT
         )

@@ -111,9 +111,10 @@ class TestMasks:
         assert run.mask is not None
         np.testing.assert_array_equal(guide.within, np.maximum(other, run.mask))
 
-    def test_a_mask_of_another_word_is_refused(self, view: Callable[..., RunView]):
-        with pytest.raises(OptionError, match="mask 'vase' is of no word"):
-            plan(view(masks={"vase": np.ones((64, 64), np.float32)}))
+    def test_masks_of_its_words_are_taken_and_no_others(self):
+        plugin = MagEdit(MagEditOptions(words=("blue", "sofa")))
+        taken = {name: plugin.takes_mask(name) for name in ("", "blue", "sofa", "vase")}
+        assert taken == {"": True, "blue": True, "sofa": True, "vase": False}
 
     def test_none_is_refused(self, view: Callable[..., RunView]):
         with pytest.raises(OptionError, match="no mask for 'blue'"):

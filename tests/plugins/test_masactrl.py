@@ -200,6 +200,14 @@ def test_guidance_is_shrunk_for_targets_alone(runs: Runs):
             assert np.abs(found - wanted).max() < 1e-12
 
 
+def test_guidance_that_another_plugin_changed_is_not_undone(runs: Runs):
+    plain, text = np.random.default_rng(0).standard_normal((2, 4, 8, 8))
+    noise = GuidedNoise(1, plain, text, plain + 7.5 * 0.9 * (text - plain))
+    with pytest.raises(OptionError, match="takes the place of what another plugin makes"):
+        plugin(proximal="soft").scumble_guidance(runs(), noise)
+    assert plugin().scumble_guidance(runs(), noise) is None
+
+
 # Plans
 
 

@@ -22,7 +22,7 @@ from scumble.ports import CONTROL_GROUPS, Group, groups_of
 from scumble_engines.torch.controls import ControlBus
 from scumble_engines.torch.fast import FastSteps
 from scumble_engines.torch.loading import load_component
-from scumble_engines.torch.losses import GuidedUNet, gradient_inputs
+from scumble_engines.torch.matching import with_gradient
 from scumble_engines.torch.memory import typed_memory_errors
 from scumble_engines.torch.ported import (
     PortedUNet,
@@ -62,7 +62,7 @@ class TorchEngine(Engine):
     """Runs a diffusers checkpoint with torch, on the CPU or on CUDA."""
 
     name: ClassVar[str] = "torch"
-    groups: ClassVar[frozenset[Group]] = frozenset((*CONTROL_GROUPS, "loss"))
+    groups: ClassVar[frozenset[Group]] = frozenset((*CONTROL_GROUPS, "loss", "match"))
     modes: ClassVar[frozenset[Mode]] = frozenset(("eager", "compile", "graph"))
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
@@ -223,16 +223,12 @@ class TorchEngine(Engine):
             return StepOutput(_to_host(given["noise"]), reads, dict[str, object](state), bound)
 
     def _gradient(self, ports: Mapping[str, object]) -> Gradient:
-        height, width = cast("Floats", ports["sample"]).shape[-2:]
-        sites = frozenset(map(int, np.flatnonzero(cast("Floats", ports["loss.sites"]))))
-        names = gradient_inputs(self._bus, self.info.pooled is not None)
-        module = GuidedUNet(_loaded(self._unet), self._bus, names, (height, width), sites)
+        module = with_gradient(_loaded(self._unet), self._bus, self.info, ports)
         with typed_memory_errors():
             # What was recorded in inference mode cannot be part of a graph; a copy can.
             with torch.no_grad():
-                given = [tensor.clone() for tensor in self._tensors(ports, names)]
-            latents, losses = module(*given)
-            return Gradient(_to_host(latents), _to_host(losses))
+                given = [tensor.clone() for tensor in self._tensors(ports, module.inputs)]
+            return Gradient(*map(_to_host, module(*given)))
 
     def _signature(self, ports: Mapping[str, object]) -> Signature:
         """Return a step's signature: only the sites that are read, or all of their strides."""

@@ -38,11 +38,11 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    edit, generate, maps, tendency, invert, show, rerun, schema, plugins, engines, models, cache,
-    doctor,
+    edit, generate, maps, tendency, invert, show, rerun, schema, engines, models, cache, doctor,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(plugins, name="plugins")
 
 
 def _version(wanted: bool) -> None:

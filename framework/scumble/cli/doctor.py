@@ -34,7 +34,7 @@ def doctor(*, ctx: typer.Context, output: Output) -> None:
     engines = list_entries(GROUPS["engine"])
     lacking = {name: missing(listed[0]) for name, listed in engines.items()}
     skipped = [f"engine {name}" for name, absent in lacking.items() if absent]
-    entries = look_at(list(GROUPS), leave_out=skipped)
+    entries = look_at(list(GROUPS), leave_out=skipped, tried=True)
     cache, cache_problems = _cache()
     problems = [
         *(f"{entry.kind} {entry.name}: {entry.problem}" for entry in entries if entry.problem),

@@ -18,7 +18,7 @@ from scumble.cli.files import check_outputs, result_paths, write_beside
 from scumble.cli.flags import Inverting, Loading, Out, Output, Sampling, grouped
 from scumble.cli.output import working
 from scumble.cli.results import tell
-from scumble.cli.settings import read_settings
+from scumble.cli.settings import read_further, read_settings
 from scumble.editor import Editor
 from scumble.errors import OptionError
 from scumble.requests import EditRequest
@@ -54,6 +54,14 @@ def edit(
             "`scumble schema plugin:NAME` shows them.",
         ),
     ] = None,
+    further: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLUGIN", help="One more plugin that edits, asked after that."),
+    ] = None,
+    further_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLUGIN.KEY=VALUE", help="An option of one of these."),
+    ] = None,
     mask: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,6 +69,16 @@ def edit(
             help="Picture of the same size, white where it may change; with names, the masks of a "
             "method that takes several.",
         ),
+    ] = None,
+    masking: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLUGIN", help="Plugin that makes the mask, in place of --mask: diffedit."
+        ),
+    ] = None,
+    masking_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of that plugin."),
     ] = None,
     strip_out: Annotated[
         Path | None, typer.Option("--strip", help="PNG for a before/after strip.")
@@ -80,20 +98,29 @@ def edit(
     """Edit a picture, or a generated one, from a source prompt to target prompts."""
     overlays = _paired(words or [], map_out or [])
     paths = result_paths(out, len(target))
-    further = [("--map-out", path) for path in overlays]
+    beside = [("--map-out", path) for path in overlays]
     if strip_out is not None:
-        further.append(("--strip", strip_out))
+        beside.append(("--strip", strip_out))
     masks = named_masks(mask or [])
-    check_outputs([*(("--out", path) for path in paths), *further], (image, *masks.values()))
+    check_outputs([*(("--out", path) for path in paths), *beside], (image, *masks.values()))
     request: dict[str, Any] = {
         "method": method,
         "options": read_settings(method, settings or []),
+        "further": read_further(further or [], further_set or []),
         **sampling.fields(),
         **inverting.fields(DIRECT),
     }
+    if masking is not None:
+        making = read_settings(masking, masking_set or [], "--masking-set")
+        request |= {"masking": masking, "masking_options": making}
+    elif masking_set:
+        raise OptionError("--masking-set is given and no --masking; name the plugin.")
     check_request("edit", {"source": source, "targets": target, **request})
     check_pictures(image, masks.values())
-    check_plugin(method, request["options"])
+    for name, options in {method: request["options"], **request["further"]}.items():
+        check_plugin(name, options)
+    if masking is not None:
+        check_plugin(masking, request["masking_options"])
     if image is not None:
         check_plugin(request["inversion"], request.get("inversion_options", {}))
     said = [source, *target]

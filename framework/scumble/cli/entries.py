@@ -49,7 +49,11 @@ class Entry:
 
 
 def look_at(
-    kinds: Sequence[str], *, leave_out: Sequence[str] = (), patience: float = PATIENCE
+    kinds: Sequence[str],
+    *,
+    leave_out: Sequence[str] = (),
+    patience: float = PATIENCE,
+    tried: bool = False,
 ) -> list[Entry]:
     """Return every installed entry point of some kinds, loaded elsewhere.
 
@@ -57,6 +61,7 @@ def look_at(
         kinds: of `GROUPS`.
         leave_out: `kind name` of those that are listed and not loaded.
         patience: seconds for one child.
+        tried: whether strangers' plugins are run, too: once, on the engine in numpy.
     """
     found = [
         (kind, name, listed)
@@ -64,7 +69,7 @@ def look_at(
         for name, listed in list_entries(GROUPS[kind]).items()
     ]
     wanted = [(kind, name) for kind, name, _ in found if f"{kind} {name}" not in leave_out]
-    told = _ask(wanted, patience)
+    told = _ask(wanted, patience, tried)
     entries: list[Entry] = []
     for kind, name, listed in found:
         facts = dict(told.get((kind, name), {}))
@@ -78,12 +83,12 @@ def _origin(listed: Sequence[Listed]) -> str:
 
 
 def _ask(
-    wanted: Sequence[tuple[str, str]], patience: float
+    wanted: Sequence[tuple[str, str]], patience: float, tried: bool
 ) -> dict[tuple[str, str], dict[str, Any]]:
     told: dict[tuple[str, str], dict[str, Any]] = {}
     left = list(wanted)
     while left:
-        lines, ending = _child(left, patience)
+        lines, ending = _child(left, patience, tried)
         told |= zip(left, lines, strict=False)
         left = left[len(lines) :]
         if left:
@@ -91,9 +96,12 @@ def _ask(
     return told
 
 
-def _child(wanted: Sequence[tuple[str, str]], patience: float) -> tuple[list[dict[str, Any]], str]:
+def _child(
+    wanted: Sequence[tuple[str, str]], patience: float, tried: bool
+) -> tuple[list[dict[str, Any]], str]:
     """Return one report an entry, as far as the child came, and why it stopped there."""
     command = [sys.executable, "-P", "-m", "scumble.cli.probe"]
+    done = "loaded and tried" if tried else "loaded"
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -102,11 +110,11 @@ def _child(wanted: Sequence[tuple[str, str]], patience: float) -> tuple[list[dic
         encoding="utf-8",
     ) as process:
         try:
-            given = json.dumps({"path": sys.path, "entries": wanted})
+            given = json.dumps({"path": sys.path, "entries": wanted, "tried": tried})
             written, _ = process.communicate(given, timeout=patience)
-            ending = f"ended the interpreter when it was imported (exit code {process.returncode})."
+            ending = f"ended the interpreter when it was {done} (exit code {process.returncode})."
         except subprocess.TimeoutExpired:
             process.kill()
             written, _ = process.communicate()
-            ending = f"was not loaded within {patience:.0f} seconds."
+            ending = f"was not {done} within {patience:.0f} seconds."
     return [json.loads(line) for line in written.splitlines() if line.endswith("}")], ending

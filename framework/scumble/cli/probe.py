@@ -11,19 +11,31 @@ from scumble.cli.commands import command_from
 from scumble.cli.entries import GROUPS
 from scumble.cli.reporting import hushed, one_line
 from scumble.engine import Engine, EngineSettings
-from scumble.errors import EngineError, ScumbleError
+from scumble.errors import EngineError, InputError, ScumbleError, UnsupportedError
 from scumble.models import find_checkpoint
-from scumble.plugins import Listed, Plugin, check_hooks, load_entry
+from scumble.plugins import Listed, check_class, load_entry
+from scumble.testing.subject import Subject
 
 __all__ = ["main", "probe"]
 
+OWN = "scumble"
 
-def probe(kind: str, name: str) -> dict[str, Any]:
-    """Load one entry point and return facts about it, or its `problem` in one sentence."""
+
+def probe(kind: str, name: str, tried: bool = False) -> dict[str, Any]:
+    """Load one entry point and return facts about it, or its `problem` in one sentence.
+
+    Args:
+        kind: of the entry point.
+        name: likewise.
+        tried: whether a stranger's plugin is run, too.
+    """
     try:
         with hushed():
             listed, value = load_entry(GROUPS[kind], name, kind)
-            return {**_summary(value), **FACTS[kind](listed, value)}
+            facts = {**_summary(value), **FACTS[kind](listed, value)}
+            if tried and kind == "plugin" and listed.distribution != OWN:
+                facts |= _tried(name)
+            return facts
     except ScumbleError as error:
         return {"problem": one_line(str(error))}
     # A stranger's class can raise anything when it is looked at.
@@ -32,17 +44,27 @@ def probe(kind: str, name: str) -> dict[str, Any]:
 
 
 def _summary(value: object) -> dict[str, Any]:
-    described = inspect.getdoc(value) if callable(value) else None
+    # Its own, not that of the base.
+    described = inspect.cleandoc(value.__doc__ or "") if callable(value) else ""
     return {"summary": described.splitlines()[0]} if described else {}
 
 
 def _plugin(listed: Listed, value: Any) -> dict[str, Any]:
-    if not (isinstance(value, type) and issubclass(value, Plugin)):
-        return {"problem": f"plugin {listed.name!r} is no subclass of scumble.Plugin."}
-    check_hooks(listed.name, listed.origin, value)
+    check_class(listed.name, listed.origin, value)
     value.options_type.model_json_schema()
     names = sorted(n.removeprefix("scumble_") for n in dir(value) if n.startswith("scumble_"))
     return {"hooks": names}
+
+
+def _tried(name: str) -> dict[str, Any]:
+    """Return what a run of a plugin comes to, in milliseconds, on the engine in numpy."""
+    subject = Subject.of(name)
+    try:
+        done = subject.run(subject.trial.options)
+    except (InputError, UnsupportedError) as error:
+        return {"tried": f"no: {one_line(str(error))}"}
+    disturbed = [note for note in done.notes if note.startswith("plugin ")]
+    return {"tried": "yes"} | ({"problem": one_line(" ".join(disturbed))} if disturbed else {})
 
 
 def _engine(listed: Listed, value: Any) -> dict[str, Any]:
@@ -86,7 +108,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as reports:
         os.dup2(2, 1)
         for kind, name in asked["entries"]:
-            print(json.dumps(probe(kind, name)), file=reports, flush=True)
+            print(json.dumps(probe(kind, name, asked["tried"])), file=reports, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from scumble.cli.reporting import hushed
 from scumble.errors import OptionError
 from scumble.plugins import options_of
 
-__all__ = ["read_settings"]
+__all__ = ["read_further", "read_settings"]
 
 Schema = Mapping[str, Any]
 
@@ -50,6 +50,33 @@ def read_settings(plugin: str, given: Sequence[str], flag: str = "--set") -> dic
         entry = _entry(schema, shape)
         _put(cast("dict[str, Any]", table), inner, _value(value, schema, entry), flag, key.strip())
     return found
+
+
+def read_further(plugins: Sequence[str], given: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return further plugins' options, from `PLUGIN.KEY=VALUE` texts.
+
+    Args:
+        plugins: their names, in order.
+        given: as on the command line.
+
+    Raises:
+        OptionError: a plugin that is named twice, or an option of one that is not named.
+        PluginError: a plugin cannot be imported.
+    """
+    flag = "--further-set"
+    texts: dict[str, list[str]] = {}
+    for name in plugins:
+        if name in texts:
+            raise OptionError(f"--further {name!r} is given twice; name it once.")
+        texts[name] = []
+    for text in given:
+        name, dot, rest = text.partition(".")
+        if not dot or name not in texts:
+            raise OptionError(
+                f"{flag} is {text!r}; give PLUGIN.KEY=VALUE, of a plugin named by --further."
+            )
+        texts[name].append(rest)
+    return {name: read_settings(name, mine, flag) for name, mine in texts.items()}
 
 
 def _put(table: dict[str, Any], key: str, value: Any, flag: str, shown: str) -> None:

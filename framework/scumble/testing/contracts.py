@@ -3,7 +3,8 @@
 Each takes the plugin as it would be used, and the run to try it on; runs take well under a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,12 +16,13 @@ from scumble.arrays import Array
 from scumble.engine import Precision
 from scumble.hookspecs import RunView, Trajectory, hookimpl
 from scumble.host import Host
-from scumble.images import fit, load_picture
+from scumble.images import fit, load_picture, masks_by_name
 from scumble.inversion import ddim_trajectory
-from scumble.masks import read_mask
+from scumble.masks import MaskLike, read_mask
 from scumble.pipeline import Finished, Pipeline
 from scumble.plugins import NoOptions, Plugin
 from scumble.requests import SamplingRequest
+from scumble.session import Session
 from scumble.testing.fake_model import fake_session, words_of
 
 __all__ = [
@@ -41,54 +43,73 @@ class Held(Plugin):
 
 
 def run_plugin(
-    plugin: Plugin | None,
+    plugin: Plugin | Host | None,
     *,
     source: str = "a red cat",
     targets: Sequence[str] = ("a blue cat",),
     steps: int = 4,
     guidance: float = 7.5,
     image: str | Path | Image.Image | Array | None = None,
-    mask: str | Path | Image.Image | Array | None = None,
-    inversion: Plugin | None = None,
+    mask: MaskLike | Mapping[str, MaskLike] | None = None,
+    inversion: Plugin | Host | None = None,
+    masking: Plugin | Host | None = None,
     reduce: bool = True,
     dtype: type[np.floating] = np.float64,
     seed: int = 0,
+    session: Session | None = None,
 ) -> Finished:
     """Run a plugin on the fake engine and return what it leaves behind.
 
     Args:
-        plugin: an instance that has run nothing yet; None runs without any.
+        plugin: an instance that has run nothing yet, or a host of several; None runs without any.
         source: the source prompt.
         targets: the target prompts; every word of a prompt is one token.
         steps: sampling steps.
         guidance: classifier-free guidance scale.
         image: the picture to edit, fitted to 64x64 pixels; None generates the source.
-        mask: of the picture's size.
+        mask: of the picture's size, or several by name; without a plugin there is none.
         inversion: inverts the picture; None takes the plugin if it inverts, else direct inversion.
+        masking: makes the mask, in place of a given one.
         reduce: False turns the planner's reductions off.
         dtype: of the latents, float64 or float32.
         seed: of the run.
+        session: a model to run on, in place of the fake one; it decides on words and dtype.
     """
     request = SamplingRequest(steps=steps, guidance=guidance, seed=seed)
     prompts = (source, *targets)
     count = len(targets)
-    host = Host(()) if plugin is None else Host.of(plugin=plugin)
+    host = _host("plugin", plugin) or Host(())
     precision: Precision = "fp64" if dtype is np.float64 else "fp32"
-    with TemporaryDirectory() as folder:
-        session = fake_session(folder, precision=precision, words=sorted(words_of(*prompts)))
+    with _model(session, precision, words_of(*prompts)) as model:
         wanted = frozenset(range(0 if image is None else 1, count + 1)) or frozenset({0})
-        pipeline = Pipeline(session, request, prompts, wanted, host, reduce=reduce)
+        pipeline = Pipeline(model, request, prompts, wanted, host, reduce=reduce)
+        pipeline.masking = _host("masking", masking)
         if image is not None:
-            height, width = (side * session.info.factor for side in session.info.sites.native)
+            height, width = (side * model.info.factor for side in model.info.sites.native)
             original = load_picture(image)
             pipeline.picture = fit(original, (height, width))
-            inverts = plugin is not None and hasattr(plugin, "scumble_invert")
-            pipeline.inversion = Host.of(
-                inversion=inversion or (plugin if plugin and inverts else Held(NoOptions()))
+            pipeline.inversion = _host("inversion", inversion) or (
+                host if host.inverts else Host.of(inversion=Held(NoOptions()))
             )
-            if mask is not None:
-                pipeline.masks[""] = read_mask(mask, original.size, fitted=(height, width))
+            for name, given in masks_by_name(None if plugin is None else mask).items():
+                fitted = read_mask(given, original.size, fitted=(height, width))
+                pipeline.masks[name] = fitted
         return pipeline.finish()
+
+
+def _host(name: str, given: Plugin | Host | None) -> Host | None:
+    """Return a host of one plugin, or the one that is given."""
+    return Host.of(**{name: given}) if isinstance(given, Plugin) else given
+
+
+@contextmanager
+def _model(session: Session | None, precision: Precision, words: set[str]) -> Generator[Session]:
+    """Give the session, or a fake one that knows some words."""
+    if session is not None:
+        yield session
+        return
+    with TemporaryDirectory() as folder:
+        yield fake_session(folder, precision=precision, words=sorted(words))
 
 
 def assert_neutral_is_identity(plugin: Plugin, **run: Any) -> None:

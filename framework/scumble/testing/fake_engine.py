@@ -17,7 +17,7 @@ from scumble.models import Checkpoint
 from scumble.ports import CONTROL_GROUPS, Group
 from scumble.sites import Kind, Place, Site, SiteTable
 
-__all__ = ["FakeEngine"]
+__all__ = ["FakeEngine", "Pass", "made_weights"]
 
 CHANNELS, FACTOR, TOKENS, FEATURES = 4, 8, 16, 8
 HIDDEN, HEADS = 8, 2
@@ -50,7 +50,7 @@ def _sites() -> SiteTable:
 SITES = _sites()
 
 
-def _weights() -> dict[str, Floats]:
+def made_weights() -> dict[str, Floats]:
     """Return every matrix of the UNet, the same in each process."""
     rng = np.random.default_rng(20240607)
 
@@ -121,16 +121,16 @@ class FakeEngine(Engine):
         self._weights = None
 
     def _load(self, checkpoint: Checkpoint) -> ModelInfo:
-        self._weights = {name: value.astype(self.dtype) for name, value in _weights().items()}
+        self._weights = {name: value.astype(self.dtype) for name, value in made_weights().items()}
         return ModelInfo(SITES, CHANNELS, FACTOR, TOKENS, FEATURES)
 
     def _step(self, ports: Mapping[str, object]) -> StepOutput:
         if self._weights is None:
             raise EngineError("the fake engine has no model; call load first.")
-        return _Pass(ports, self._weights).run()
+        return Pass(ports, self._weights).run()
 
 
-class _Pass:
+class Pass:
     """One forward pass: rows come first on every axis, (rows, height, width, hidden)."""
 
     def __init__(self, ports: Mapping[str, object], weights: Mapping[str, Floats]) -> None:
@@ -143,6 +143,7 @@ class _Pass:
         self._bound: set[Group] = set()
 
     def run(self) -> StepOutput:
+        """Return the noise, what was read and recorded, and the groups that took effect."""
         sample = np.moveaxis(self._ports["sample"], 1, -1)
         height, width = self._latent
         hidden = self._resnet(0, sample @ self._weights["in"])

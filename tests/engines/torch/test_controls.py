@@ -10,13 +10,14 @@ SITE = Site(1, "down.attn2", "cross", "down", 1, 8, 2)
 
 def test_a_mix_is_off_where_its_gate_is():
     rows, tokens = 2, 3
+    source = torch.arange(18.0).reshape(rows, tokens, tokens)
     controls = Controls(
-        mix_source=torch.arange(18.0).reshape(rows, tokens, tokens),
+        mix_source=source,
         mix_own=torch.full((rows, tokens), 0.25),
         mix_sites=torch.tensor([[1.0, 1.0], [0.0, 1.0]]),
     )
     matrix, own = controls.mix(SITE)
-    assert matrix.tolist() == [[[0.0] * 3] * 3, controls.mix_source[1].tolist()]
+    assert matrix.tolist() == [[[0.0] * 3] * 3, source[1].tolist()]
     assert own.tolist() == [[1.0] * 3, [0.25] * 3]
 
 

@@ -23,7 +23,9 @@ def attention(site: Site) -> tuple[Attention, ControlBus]:
     torch.manual_seed(5)
     bus = ControlBus()
     wide = None if site.kind == "self" else WIDTH
-    made = Attention(CHANNELS, wide, heads=2, dim_head=4, processor=PortProcessor(site, bus))
+    # diffusers' annotation knows its own processors alone.
+    processor: Any = PortProcessor(site, bus)
+    made = Attention(CHANNELS, wide, heads=2, dim_head=4, processor=processor)
     return made.double().eval(), bus
 
 

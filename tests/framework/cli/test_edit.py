@@ -116,6 +116,26 @@ def test_a_mask(scumble: Any, room: Path, out: Path, fast: list[str]):
     assert set(read_recipe(out / "out.png")["sources"]) == {"image", "mask"}
 
 
+def test_further_plugins(scumble: Any, room: Path, out: Path, fast: list[str]):
+    """Both have their say, the recipe names them, and it is made again."""
+    arguments = ["edit", room, *CATS, "--out", out / "out.png", *fast, "--quiet"]
+    noise = ["--further", "initial_noise", "--further-set", "initial_noise.repaint=[[0,0,32,32]]"]
+    done = scumble(*arguments, *noise)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    recipe = read_recipe(out / "out.png")
+    assert recipe["request"]["further"] == {"initial_noise": {"repaint": [[0, 0, 32, 32]]}}
+    assert {"prompt_to_prompt", "initial_noise"} < set(recipe["provenance"]["plugins"])
+    again = scumble("rerun", out / "out.png", "--out", out / "again.png")
+    assert "bit-identical to FILE" in again.out
+    routes = [*arguments[:-1], "--further", "masactrl", "--further-set", "masactrl.start_step=0"]
+    first = ["--set", "self_window=1"]
+    scumble(*routes, *first).refused(
+        "port 'route.k' of target 1 with its text is written at step 0 and site ",
+        "by plugins 'prompt_to_prompt' and 'masactrl'",
+    )
+    scumble(*arguments, "--further", "nope").refused("no plugin 'nope'")
+
+
 def test_masks_by_their_names(scumble: Any, room: Path, out: Path, fast: list[str]):
     """And done again, also where one of them has moved."""
     bits = np.zeros((120, 160), np.uint8)
@@ -199,3 +219,26 @@ def test_results_are_taken_back_if_the_strip_cannot_be_written(
     flags = ["--strip", out / "strip.png", *fast]
     scumble("edit", *CATS, "--out", out / "out.png", *flags).refused("No space left on device")
     assert os.listdir(out) == []
+
+
+def test_a_plugin_makes_the_mask(scumble: Any, room: Path, out: Path, fast: list[str]):
+    # The maps of a UNet with random weights have no peaks: they are cut nearer to their mean.
+    made = ("--masking", "diffedit", "--masking-set", "maps=2", "--masking-set", "clip=1.2")
+    done = scumble("edit", room, *CATS, *made, "--out", out / "out.png", "--json", *fast)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["rows"]["masking"] == 4
+    request = read_recipe(out / "out.png")["request"]
+    assert request["masking"] == "diffedit"
+    assert request["masking_options"] == {"maps": 2, "clip": 1.2}
+    again = scumble("rerun", out / "out.png", "--out", out / "again.png", "--json")
+    assert again.code == 0, again.err
+    first, second = (np.asarray(Image.open(out / name)) for name in ("out.png", "again.png"))
+    assert np.array_equal(first, second)
+    given = ("--mask", room, "--masking", "diffedit")
+    scumble("edit", room, *CATS, *given, "--out", out / "b.png", *fast).refused("leave one out")
+    wrong = ("--masking", "diffedit", "--masking-set", "maps=0")
+    scumble("edit", room, *CATS, *wrong, "--out", out / "b.png", *fast).refused("maps is 0")
+    idle = ("--masking-set", "maps=2")
+    scumble("edit", room, *CATS, *idle, "--out", out / "b.png", *fast).refused("no --masking")
+    none = ("--masking", "direct")
+    scumble("edit", room, *CATS, *none, "--out", out / "b.png", *fast).refused("makes no masks")

@@ -93,7 +93,8 @@ def test_facts(things: Path):
 
 @pytest.mark.usefixtures("things")
 def test_the_child_reports_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    asked = {"path": list(sys.path), "entries": [["command", "runs"], ["command", "nope"]]}
+    entries = [["command", "runs"], ["command", "nope"]]
+    asked = {"path": list(sys.path), "entries": entries, "tried": False}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(asked)))
     kept = list(sys.path)
     into = os.open(tmp_path / "reports", os.O_RDWR | os.O_CREAT)
@@ -103,3 +104,43 @@ def test_the_child_reports_line_by_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert sys.path == kept
     lines = (tmp_path / "reports").read_text().splitlines()
     assert [sorted(json.loads(line)) for line in lines] == [["summary"], ["problem"]]
+
+
+class TestTried:
+    """A stranger's plugin is run once; ours are tested elsewhere."""
+
+    SOURCE = """
+from scumble import OptionError, Plugin, hookimpl
+import numpy as np
+
+class Edit(Plugin):
+    @hookimpl
+    def scumble_after_step(self, step):
+        {body}
+"""
+
+    def probed(self, distribution: Any, body: str, tried: bool = True) -> dict[str, Any]:
+        source = self.SOURCE.format(body=body)
+        entries = {"scumble.plugins": {"tried": "probe_tried:Edit"}}
+        distribution("scumble-tried", {"probe_tried": source}, entries)
+        return probe("plugin", "tried", tried)
+
+    def test_one_that_works(self, distribution: Any):
+        assert self.probed(distribution, "return None") == {"hooks": ["after_step"], "tried": "yes"}
+
+    def test_one_that_breaks(self, distribution: Any):
+        found = self.probed(distribution, "return 1 / 0")
+        assert "'tried' of scumble-tried 1.0 raised ZeroDivisionError" in found["problem"]
+
+    def test_one_that_disturbs(self, distribution: Any):
+        found = self.probed(distribution, "np.random.seed(1)")
+        assert found["tried"] == "yes"
+        assert "of scumble-tried 1.0 changed numpy's global random state" in found["problem"]
+
+    def test_one_that_refuses_is_not_broken(self, distribution: Any):
+        found = self.probed(distribution, "raise OptionError('it needs a licence.')")
+        assert found == {"hooks": ["after_step"], "tried": "no: it needs a licence."}
+
+    def test_only_where_it_is_asked_for(self, distribution: Any):
+        assert self.probed(distribution, "return 1 / 0", False) == {"hooks": ["after_step"]}
+        assert "tried" not in probe("plugin", "direct", True)

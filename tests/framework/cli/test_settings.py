@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from scumble.cli.settings import read_settings
+from scumble.cli.settings import read_further, read_settings
 from scumble.errors import OptionError
 
 P2P = "prompt_to_prompt"
@@ -61,3 +61,27 @@ def test_nothing_given_imports_nothing():
     assert read_settings("not_installed", []) == {}
     with pytest.raises(OptionError, match="no plugin 'not_installed'"):
         read_settings("not_installed", ["a=1"])
+
+
+def test_further_plugins_in_their_order():
+    given = ["masactrl.start_step=2", "prompt_to_prompt.reweight.cat=2", "masactrl.layers=0,1"]
+    assert list(read_further(["masactrl", P2P], given).items()) == [
+        ("masactrl", {"start_step": 2, "layers": [0, 1]}),
+        (P2P, {"reweight": {"cat": 2}}),
+    ]
+    assert read_further(["masactrl"], []) == {"masactrl": {}}
+    assert read_further([], []) == {}
+
+
+@pytest.mark.parametrize(
+    ("plugins", "given", "said"),
+    [
+        ([P2P, P2P], [], "--further 'prompt_to_prompt' is given twice"),
+        ([], ["masactrl.start_step=2"], "of a plugin named by --further"),
+        ([P2P], ["mode=refine"], "--further-set is 'mode=refine'; give PLUGIN.KEY=VALUE"),
+        ([P2P], [f"{P2P}.mode"], "--further-set is 'mode'; give KEY=VALUE"),
+    ],
+)
+def test_further_plugins_that_are_refused(plugins: list[str], given: list[str], said: str):
+    with pytest.raises(OptionError, match=said):
+        read_further(plugins, given)
