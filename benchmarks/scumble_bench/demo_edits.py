@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["EDITS", "PICTURES", "DemoEdit", "DemoPicture"]
+__all__ = ["EDITS", "METHOD_EDITS", "PICTURES", "DemoEdit", "DemoPicture", "MethodEdit"]
 
 FOLDER = Path(__file__).parent / "pictures"
 
@@ -57,6 +57,44 @@ class DemoEdit:
     colour: str | None = None
     becomes: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEdit:
+    """One edit by a method other than Prompt-to-Prompt.
+
+    Attributes:
+        method: plugin.
+        target: target prompt; where there is no picture, the source prompt too.
+        thing: the thing that is to change, or to lie in its box.
+        label: under the result.
+        picture: that is edited; None generates one.
+        colour: that the thing is to have.
+        pose: likewise, None where it has none.
+        box: where it is to lie, in pixels; None where the picture says so.
+        options: of the plugin.
+        masked: whether the mask of the thing is given.
+        gradients: whether the method needs them.
+        seed: of what is generated.
+    """
+
+    method: str
+    target: str
+    thing: str
+    label: str
+    picture: DemoPicture | None
+    colour: str
+    pose: str | None = None
+    box: tuple[int, int, int, int] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    masked: bool = False
+    gradients: bool = False
+    seed: int = 0
+
+    @property
+    def source(self) -> str:
+        """The source prompt."""
+        return self.target if self.picture is None else self.picture.prompt
 
 
 PICTURES: tuple[DemoPicture, ...] = (
@@ -149,5 +187,53 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="reweight: green x 4",
         options={"reweight": {"green": 4}, "blend_words": ("sofa",), "blend_threshold": 0.12},
+    ),
+)
+
+FLOOR = (16, 88, 112, 120)
+
+METHOD_EDITS: tuple[MethodEdit, ...] = (
+    MethodEdit(
+        method="masactrl",
+        target="a lying yellow dog",
+        thing="dog",
+        label="masactrl: jumping -> lying",
+        # Held-out scene 1000000148; the mask is of the dog in either pose.
+        picture=DemoPicture("dog", "dog.png", "a jumping yellow dog"),
+        colour="yellow",
+        pose="lying",
+    ),
+    MethodEdit(
+        method="mag_edit",
+        target="a room with a brown cat, a blue carpet and a yellow sofa",
+        thing="sofa",
+        label="mag_edit: red -> yellow",
+        picture=PICTURES[1],
+        colour="yellow",
+        options={"words": ("yellow",)},
+        masked=True,
+        gradients=True,
+    ),
+    MethodEdit(
+        method="initial_noise",
+        target="a room with a blue carpet",
+        thing="carpet",
+        label="initial_noise: on the floor",
+        picture=None,
+        colour="blue",
+        box=FLOOR,
+        options={"layout": {"carpet": FLOOR}},
+        seed=3,
+    ),
+    MethodEdit(
+        method="noise_blocks",
+        target="a room with a blue carpet",
+        thing="carpet",
+        label="noise_blocks: on the floor",
+        picture=None,
+        colour="blue",
+        box=FLOOR,
+        options={"layout": {"carpet": FLOOR}, "collect": 16},
+        seed=3,
     ),
 )

@@ -8,8 +8,8 @@ from PIL import Image
 
 from scumble import Editor
 from scumble.images import from_model, to_model
-from scumble_bench.demo import psnr
 from scumble_bench.rooms import CHECKPOINT, world
+from scumble_bench.rooms.methods.measures import psnr
 from scumble_bench.rooms.pack import LIMIT
 
 pytestmark = pytest.mark.thorough

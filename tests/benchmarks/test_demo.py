@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 import scumble
@@ -23,8 +21,9 @@ from scumble.images import to_model
 from scumble.maps import AttentionMap
 from scumble_bench import demo as command
 from scumble_bench import demo_edits
-from scumble_bench.demo import SIZE, Outcome, edit_all, psnr
-from scumble_bench.demo_edits import DemoEdit, DemoPicture
+from scumble_bench.demo import edit_all
+from scumble_bench.demo_edits import DemoEdit, DemoPicture, MethodEdit
+from scumble_bench.demo_outcomes import SIZE
 from scumble_bench.rooms import judge
 
 BEFORE = np.full((SIZE, SIZE, 3), 100, np.uint8)
@@ -35,6 +34,7 @@ class Run:
     """A run whose result is red where the thing is, and off by five levels at one far pixel."""
 
     row_count = 12
+    gradient_count = 0
     provenance: ClassVar[dict[str, str]] = {"engine": "stub"}
     source = Image.fromarray(BEFORE)
 
@@ -54,13 +54,16 @@ class Editor:
     """Stands for a loaded model; its autoencoder shifts every level by ten."""
 
     engine = SimpleNamespace(
-        encode_image=lambda pixels: pixels, decode=lambda latents: latents + 20 / 255
+        name="stub", encode_image=lambda pixels: pixels, decode=lambda latents: latents + 20 / 255
     )
-    session = SimpleNamespace(engine=engine)
+    gradients = False
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.given: list[dict[str, Any]] = []
         self.loaded: list[tuple[object, ...]] = []
+        gradients = SimpleNamespace(engine=SimpleNamespace(supports=lambda _: self.gradients))
+        self.session = SimpleNamespace(engine=self.engine, gradients=gradients)
 
     def load(self, *given: object) -> "Editor":
         self.loaded.append(given)
@@ -72,9 +75,10 @@ class Editor:
     def __exit__(self, *details: object) -> None: ...
 
     def edit(
-        self, path: Path, *, source: str, target: str, callback_on_step_end: Any, **rest: Any
+        self, path: Path | None, *, source: str, target: str, callback_on_step_end: Any, **rest: Any
     ) -> Run:
         self.asked.append((source, target))
+        self.given.append({"path": path, **rest})
         for step in range(rest["steps"]):
             callback_on_step_end(step)
         return Run()
@@ -113,25 +117,17 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Editor:
         DemoEdit("room", "reweight", "a blue sofa", "sofa", "more"),
     )
     monkeypatch.setattr(command, "EDITS", edits)
+    monkeypatch.setattr(command, "METHOD_EDITS", ())
     stands = Editor()
     monkeypatch.setattr(command.Editor, "load", stands.load)
     monkeypatch.setattr(judge.Judge, "load", lambda *_: Judge())
     return stands
 
 
-@pytest.mark.parametrize(("off", "decibels"), [(255, 0.0), (51, 13.979), (0, 100.0)])
-def test_psnr_counts_only_where_it_is_asked(off: int, decibels: float):
-    before, after = np.zeros((2, 4, 4, 3), np.uint8)
-    after[0] = off
-    after[1] = 77
-    where = np.zeros((4, 4), bool)
-    where[0] = True
-    assert psnr(before, after, where) == pytest.approx(decibels, abs=1e-3)
-
-
 def test_every_edit_is_made_measured_and_written(editor: Editor, tmp_path: Path):
     told: list[str] = []
-    swap, refine, reweight = edit_all(tmp_path, 2, told.append)
+    (swap, refine, reweight), left_out = edit_all(tmp_path, 2, told.append)
+    assert left_out == []
     assert editor.asked == [
         ("a blue sofa", "a red sofa"),
         ("a blue sofa", "a blue table"),
@@ -156,6 +152,67 @@ def test_every_edit_is_made_measured_and_written(editor: Editor, tmp_path: Path)
     }
     with Image.open(tmp_path / "room-strip.png") as strip:
         assert strip.width >= 5 * 2 * SIZE, "source, heat map and three results"
+
+
+OF_ROOM = MethodEdit(
+    method="mag_edit",
+    target="a red sofa",
+    thing="sofa",
+    label="red",
+    picture=DemoPicture("room", "room.png", "a blue sofa"),
+    colour="red",
+    options={"words": ("red",)},
+    masked=True,
+    gradients=True,
+)
+OF_NOTHING = MethodEdit(
+    method="initial_noise",
+    target="a red sofa",
+    thing="sofa",
+    label="there",
+    picture=None,
+    colour="red",
+    seed=5,
+)
+
+
+def test_a_method_edits_as_it_says(editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(command, "METHOD_EDITS", (OF_ROOM, OF_NOTHING))
+    editor.gradients = True
+    told: list[str] = []
+    (*_, by_mag, by_noise), left_out = edit_all(tmp_path, 2, told.append)
+    assert left_out == []
+    assert told[-4:] == ["mag_edit", "mag_edit", "initial_noise", "initial_noise"]
+    assert editor.asked[-2:] == [("a blue sofa", "a red sofa"), ("a red sofa", "a red sofa")]
+    mag, noise = editor.given[-2:]
+    assert mag["mask"] == tmp_path / "pictures/room-sofa.png"
+    assert (mag["method"], mag["options"]) == ("mag_edit", {"words": ("red",)})
+    assert (noise["path"], noise["mask"], noise["seed"]) == (None, None, 5)
+    assert (by_mag.picture, by_mag.as_asked, by_mag.changed) == (
+        "room.png",
+        True,
+        "blue sofa -> red sofa",
+    )
+    assert by_mag.stayed is not None
+    assert (by_noise.picture, by_noise.stayed, by_noise.autoencoder) == ("", None, None)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"room-mag_edit.png", "room-mag_edit-strip.png", "initial_noise.png",
+            "initial_noise-strip.png"} <= written  # fmt: skip
+
+
+def test_a_method_without_its_gradients_is_left_out_and_says_so(
+    demo: Callable[..., Any], editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(command, "METHOD_EDITS", (OF_ROOM, OF_NOTHING))
+    report = json.loads(demo("--out", tmp_path, "--steps", 1, "--json").stdout)
+    assert [edit["kind"] for edit in report["edits"]][-1] == "initial_noise"
+    (missing,) = report["left_out"]
+    assert (missing["kind"], missing["target"]) == ("mag_edit", "a red sofa")
+    assert missing["why"].startswith("it needs gradients, which stub has none of here")
+    assert "torch" in missing["why"]
+    assert not (tmp_path / "room-mag_edit.png").exists()
+    shown = demo("--out", tmp_path, "--steps", 1).output
+    assert "left out: mag_edit, 'a red sofa': it needs gradients" in " ".join(shown.split())
 
 
 def test_the_stub_of_an_autoencoder_shifts_by_ten():
@@ -208,28 +265,10 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("arguments", "files"),
-    [
-        (("demo", "--out", "OUT", "--steps", "2"), 15),
-        (
-            ("edit", "DRAWN", "--source", "a green sofa", "--target", "a blue sofa", "--steps", "2",
-             "--set", "blend_words=sofa", "--out", "OUT/blue.png"),
-            1,
-        ),
-        (("maps", "DRAWN", "--prompt", "a green sofa", "--word", "sofa", "--steps", "2", "--out",
-          "OUT"), 3),
-    ],
-    ids=lambda given: given[0] if isinstance(given, tuple) else None,
-)  # fmt: skip
-def test_it_runs_without_torch(tmp_path: Path, arguments: tuple[str, ...], files: int):
-    """As other commands do."""
-    drawn = next(picture.path for picture in demo_edits.PICTURES if picture.name == "drawn")
-    known = {"OUT": str(tmp_path), "DRAWN": str(drawn), "OUT/blue.png": str(tmp_path / "blue.png")}
-    given = [known.get(argument, argument) for argument in arguments]
+def without_torch(*arguments: str) -> str:
+    """What a command prints in a process that cannot import torch."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *given, "--json"],
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments, "--json"],
         env={**os.environ, "SCUMBLE_DEBUG": "1"},
         capture_output=True,
         text=True,
@@ -237,6 +276,39 @@ def test_it_runs_without_torch(tmp_path: Path, arguments: tuple[str, ...], files
     )
     assert done.returncode == 0, done.stderr
     assert '"onnxruntime"' in done.stdout
+    return done.stdout
+
+
+@pytest.mark.thorough
+def test_it_runs_without_torch(tmp_path: Path):
+    """Every edit is made, but for what the shipped pack has no gradients for."""
+    report = json.loads(without_torch("demo", "--out", str(tmp_path), "--steps", "2"))
+    made = [edit["kind"] for edit in report["edits"]]
+    left_out = [one["kind"] for one in report["left_out"]]
+    assert sorted(made[len(demo_edits.EDITS) :] + left_out) == sorted(
+        edit.method for edit in demo_edits.METHOD_EDITS
+    )
+    assert set(left_out) <= {"mag_edit"}
+    # A result of each edit; a heat map and a strip of each picture, and a strip of each method.
+    pictures, methods = len(demo_edits.PICTURES), len(made) - len(demo_edits.EDITS)
+    assert len(list(tmp_path.iterdir())) == len(made) + 2 * pictures + methods
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("edit", "DRAWN", "--source", "a green sofa", "--target", "a blue sofa", "--steps", "2",
+          "--set", "blend_words=sofa", "--out", "OUT/blue.png"), 1),
+        (("maps", "DRAWN", "--prompt", "a green sofa", "--word", "sofa", "--steps", "2", "--out",
+          "OUT"), 3),
+    ],
+    ids=lambda given: given[0] if isinstance(given, tuple) else None,
+)  # fmt: skip
+def test_other_commands_run_without_torch(tmp_path: Path, arguments: tuple[str, ...], files: int):
+    drawn = next(picture.path for picture in demo_edits.PICTURES if picture.name == "drawn")
+    known = {"OUT": str(tmp_path), "DRAWN": str(drawn), "OUT/blue.png": str(tmp_path / "blue.png")}
+    without_torch(*(known.get(argument, argument) for argument in arguments))
     assert len(list(tmp_path.iterdir())) == files
 
 
@@ -270,17 +342,3 @@ for name in ("torch", "onnxruntime", "onnx"):
 import scumble_bench.demo, scumble_bench.demo_edits, scumble_bench.rooms, scumble_bench.rooms.world
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
-
-
-def test_the_table_has_a_line_for_every_outcome():
-    rows = [
-        Outcome("a.png", "swap", "t", "red cat -> red dog", asked, 31.26, 35.0, 90, 2.34, "quick")
-        for asked in (True, False, None)
-    ]
-    shown = StringIO()
-    Console(width=200, file=shown).print(command._table(rows))
-    assert "(quick)" in shown.getvalue()
-    lines = [line for line in shown.getvalue().splitlines() if "a.png" in line]
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    assert [cell[3] for cell in cells] == ["yes", "no", "-"]
-    assert cells[0] == ["a.png", "swap", "red cat -> red dog", "yes", "31.3", "35.0", "90", "2.3"]

@@ -153,6 +153,14 @@ def test_blocks_of_the_page_run(page: Path):
     run_page(page.read_text(), page.relative_to(ROOT).as_posix())
 
 
+def test_the_method_of_the_tutorial_is_short():
+    """Under 80 lines, docstrings and imports among them."""
+    page = (ROOT / "docs/tutorial/write-a-plugin.md").read_text()
+    first = next(block for block in blocks(page) if block.language == "python")
+    assert "class Photoswap(Plugin)" in first.text
+    assert len(first.text.splitlines()) < 80
+
+
 EXAMPLE = """
 ```python
 note = "x"

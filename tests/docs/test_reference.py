@@ -5,15 +5,20 @@ import inspect
 import json
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 import jsonschema
 import pytest
 
-from scumble import errors
-from scumble.hookspecs import Hooks
+from scumble import controls, errors
+from scumble.hookspecs import Hooks, RunView
+from scumble.host import Host
+from scumble.plans import Plan
+from scumble.plugins import Trial
 from scumble.ports import ADDED, INPUTS
+from scumble.testing.subject import Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
@@ -78,6 +83,14 @@ def test_a_hook_is_documented(name: str):
     assert re.search(r"^Used by: `", section, re.MULTILINE), "a hook ships with a plugin"
 
 
+def test_what_a_plugin_says_of_itself_is_documented():
+    page = read("hooks.md")
+    for name in ("options_type", "trial", "takes_mask(name)"):
+        assert re.search(rf"^\| `{re.escape(name)}` \|.* \w+.* \|$", page, re.MULTILINE), name
+    for field in fields(Trial):
+        assert f"| `{field.name}` | `" in page.partition("\n## Trial\n")[2]
+
+
 def test_every_port_line_is_on_the_page():
     page = read("ports.md")
     source = (ROOT / "framework/scumble/ports.py").read_text()
@@ -86,6 +99,45 @@ def test_every_port_line_is_on_the_page():
     for port in (*INPUTS, *ADDED):
         start = f"| `{port.name}` | ({', '.join(port.axes)}) | {port.dtype} | {port.group} |"
         assert start in page, f"ports.md has no line for {port.name}"
+
+
+def test_every_need_is_on_the_page():
+    """With its ports, its controls, and the methods whose plans have it."""
+    page = read("needs.md")
+    groups = {port.group for port in INPUTS} - {"plain"}
+    assert set(GENERATOR.NEEDS) == groups
+    for need in groups:
+        row = re.search(rf"^\| `{need}` \| .*$", page, re.MULTILINE)
+        assert row, f"needs.md has no line for {need}"
+        assert all(f"`{port.name}`" in row[0] for port in INPUTS if port.group == need)
+        kinds = [kind.__name__ for kind, group in controls._GROUP.items() if group == need]
+        assert all(f"`{kind}`" in row[0] for kind in kinds)
+
+
+@pytest.mark.parametrize("name", sorted(PROJECT["entry-points"]["scumble.plugins"]))
+def test_the_needs_of_a_plan_are_among_those_of_its_method(
+    name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Those of the plan that the plugin's own trial has."""
+    planned: list[Plan] = []
+    plan = Host.plan
+
+    class Seen(Exception): ...
+
+    def noted(self: Host, run: RunView) -> list[Plan]:
+        planned.extend(plan(self, run))
+        raise Seen
+
+    monkeypatch.setattr(Host, "plan", noted)
+    subject = Subject.of(name)
+    with pytest.raises(Seen):
+        subject.run(subject.trial.options)
+    rows = read("needs.md").splitlines()
+    needs = {need for found in planned for need in found.needs}
+    assert needs or name not in ("prompt_to_prompt", "masactrl", "mag_edit", "plug_and_play")
+    for need in needs:
+        (row,) = [line for line in rows if line.startswith(f"| `{need}` |")]
+        assert f"`{name}`" in row
 
 
 def test_every_axis_is_explained():
