@@ -1,9 +1,11 @@
 """What the demo tells of an edit: what the judge sees, what stayed, what it cost."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from scumble import Editor, Run
@@ -19,7 +21,7 @@ __all__ = ["LeftOut", "Outcome", "of_edit", "of_method", "table_of"]
 
 SIZE = 128
 HEADINGS = (
-    "picture", "edit", "the judge sees", "asked", "stayed dB", "VAE dB", "rows", "gradients", "s",
+    "picture", "edit", "the judge sees", "as\nasked", "stayed\ndB", "VAE\ndB", "rows", "grad.", "s",
 )  # fmt: skip
 HALF = 0.5
 """Of the box asked for and the one around the thing, the part that both have to share."""
@@ -161,13 +163,15 @@ def _asked(verdict: "Verdict", edit: MethodEdit) -> bool:
 def table_of(outcomes: list[Outcome]) -> Table:
     """Return the table that is printed."""
     engines = ", ".join(dict.fromkeys(row.engine for row in outcomes))
-    table = Table(title=f"What changed, what stayed ({engines})")
-    for heading in HEADINGS:
-        table.add_column(heading)
+    table = Table(title=f"What changed, what stayed ({engines})", box=SIMPLE, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(HEADINGS):
+        # What the judge sees may take lines; all else would be cut where a terminal is narrow.
+        side = "right" if number > 3 else "left"
+        table.add_column(heading, justify=side, no_wrap=heading != HEADINGS[2])
     for row in outcomes:
         asked = {True: "yes", False: "no", None: "-"}[row.as_asked]
         table.add_row(
-            row.picture or "generated",
+            Path(row.picture).stem or "generated",
             row.kind,
             row.changed,
             asked,
