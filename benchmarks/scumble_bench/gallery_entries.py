@@ -95,14 +95,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "crowded-mag", "The same picture, MAG-Edit",
         (f"{PICTURES}/cat.png", *_prompts(CAT, CAT_AFTER), "--method", "mag_edit",
-         "--mask", f"{PICTURES}/cat-carpet.png", *_set("words=yellow"), "--engine", "torch"),
+         "--mask", f"{PICTURES}/cat-carpet.png", *_set("words=yellow")),
         "The carpet is yellow and nothing else has changed, but for what the autoencoder "
         "blurs. Its edge is ragged.",
     ),
     Entry(
         "lamp-mag", "MAG-Edit: the released setting",
         (f"{SHOWN}/lamp.png", *_prompts("a white lamp", "a green lamp"), "--method", "mag_edit",
-         "--mask", f"{SHOWN}/lamp-lamp.png", *_set("words=green"), "--engine", "torch"),
+         "--mask", f"{SHOWN}/lamp-lamp.png", *_set("words=green")),
         "Only the stand turns green; the shade stays white. The source prompt, a caption of "
         "this scene, names the lamp alone, though a table and a vase are green already.",
         works=False,
@@ -110,8 +110,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "lamp-mag-sequence", "MAG-Edit: space, then token",
         (f"{SHOWN}/lamp.png", *_prompts("a white lamp", "a green lamp"), "--method", "mag_edit",
-         "--mask", f"{SHOWN}/lamp-lamp.png", *_set("words=green", "ratio=sequence"),
-         "--engine", "torch"),
+         "--mask", f"{SHOWN}/lamp-lamp.png", *_set("words=green", "ratio=sequence")),
         "The shade turns green too, in patches.",
     ),
     Entry(

@@ -37,7 +37,8 @@ def test_every_target_gets_a_verdict_and_every_part_its_provenance(
     verdicts = found(report)
     assert {target for target, _ in verdicts} == {target.name for target in TARGETS}
     for target in (t.name for t in TARGETS if t.part != "precision" and t.unit != "seconds"):
-        for engine in ("torch", "onnxruntime"):
+        # A gradient's graph is compared with torch's; the others are measured on both.
+        for engine in ("onnxruntime",) if target == "gradient.graph" else ("torch", "onnxruntime"):
             verdict = verdicts[target, engine]
             assert verdict["verdict"] in ("met", "missed"), verdict
     for verdict in verdicts.values():

@@ -60,7 +60,7 @@ def test_names_follow_the_groups(engines: Engines):
     assert reading.outputs == ("noise", "read.1", "read.2")
     assert reading.groups == {"read", "mix"}
     every = named(engine, *CONTROL_GROUPS, read=(0,))
-    fixed = tuple(port.name for port in INPUTS if port.group != "loss")
+    fixed = tuple(port.name for port in INPUTS if port.group not in ("loss", "match"))
     assert every.inputs[: len(fixed)] == fixed
     states = every.inputs[len(fixed) :]
     assert every.outputs == ("noise", "read.1", *states)
