@@ -1,7 +1,6 @@
 """The UNets of SD2.1 and SDXL at full size, traced with weights that are shapes alone."""
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from runpy import run_path
 from typing import Any, cast
@@ -36,7 +35,11 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> FakeTensorMode:
         return tuple(mode.from_tensor(tensor) for tensor in as_tensors(examples))
 
     monkeypatch.setattr(tracing, "as_tensors", fakes)
-    monkeypatch.setattr(torch.onnx, "export", partial(torch.onnx.export, optimize=False))
+    export = torch.onnx.export
+    as_it_is = {"optimize": False}
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *given, **how: export(*given, **how | as_it_is)
+    )
     return mode
 
 
