@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scumble.arrays import Floats
 from scumble.engine import ModelInfo
-from scumble_engines.torch.attention import ControlBus
+from scumble_engines.torch.controls import ControlBus
 from scumble_engines.torch.losses import GuidedUNet, gradient_inputs
 from scumble_engines.torch.ported import PortedUNet, signature_of
 
