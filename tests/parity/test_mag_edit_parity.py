@@ -171,13 +171,13 @@ def test_it_is_the_released_loop(editor: Editor, folder: Path, ratio: str, known
     picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     painted = np.zeros((16, 16), dtype=bool)
     painted[4:12, 4:12] = True
-    if not known:
-        editor.session.sources.clear()
-    run = editor.edit(
-        picture, source=SOURCE, target=TARGET, mask=painted, method="mag_edit", steps=STEPS,
-        size=(16, 16),
-        options={"words": "blue", "ratio": ratio, "iterations": ITERATIONS, **WINDOWS},
-    )  # fmt: skip
+    editor.session.sources.clear()
+    for _ in range(1 + known):
+        run = editor.edit(
+            picture, source=SOURCE, target=TARGET, mask=painted, method="mag_edit", steps=STEPS,
+            size=(16, 16),
+            options={"words": "blue", "ratio": ratio, "iterations": ITERATIONS, **WINDOWS},
+        )  # fmt: skip
     assert run.trajectory is not None
     words = list(editor.session.tokenizer.encode(TARGET).tokens_of("blue"))
     mask = painted[::2, ::2].astype(np.float64)
