@@ -6,6 +6,7 @@ prompt embeddings, alignment and the recorded latents.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from runpy import run_path
 from typing import Any, cast
@@ -172,12 +173,15 @@ def test_it_is_the_released_loop(editor: Editor, folder: Path, ratio: str, known
     painted = np.zeros((16, 16), dtype=bool)
     painted[4:12, 4:12] = True
     editor.session.sources.clear()
-    for _ in range(1 + known):
-        run = editor.edit(
-            picture, source=SOURCE, target=TARGET, mask=painted, method="mag_edit", steps=STEPS,
-            size=(16, 16),
-            options={"words": "blue", "ratio": ratio, "iterations": ITERATIONS, **WINDOWS},
-        )  # fmt: skip
+    edit = partial(
+        editor.edit,
+        picture, source=SOURCE, target=TARGET, mask=painted, method="mag_edit", steps=STEPS,
+        size=(16, 16),
+        options={"words": "blue", "ratio": ratio, "iterations": ITERATIONS, **WINDOWS},
+    )  # fmt: skip
+    if known:
+        edit()
+    run = edit()
     assert run.trajectory is not None
     words = list(editor.session.tokenizer.encode(TARGET).tokens_of("blue"))
     mask = painted[::2, ::2].astype(np.float64)
