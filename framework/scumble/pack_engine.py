@@ -154,7 +154,7 @@ class PackEngine(Engine):
     def _gradient(self, ports: Mapping[str, object]) -> Gradient:
         """Return a gradient; more terms than the graph takes are differentiated in turns."""
         manifest, name = self.manifest, self.manifest.guiding
-        if name is None or "loss" not in self.groups:
+        if name is None:
             raise UnsupportedError(
                 "this pack has no graph of gradients; export it with the variant 'guiding'."
             )
@@ -164,12 +164,12 @@ class PackEngine(Engine):
         beyond = {f"source.{site.path}" for site in self.info.sites if site.path not in reached}
         feed = {port: value for port, value in ports.items() if port not in beyond}
         latents, losses = np.zeros(1, np.float32), list[Array]()
-        for first in range(0, cast("Array", ports["loss.words"]).shape[1], manifest.terms):
+        count = cast("Array", ports["loss.words"]).shape[1]
+        for first in range(0, count, manifest.terms):
             turn = {p: _terms(p, value, first, manifest.terms) for p, value in feed.items()}
             found = self._run(manifest.variants[name].file, _typed(turn))
             latents = latents + cast("Array", found["gradient"])
             losses.append(cast("Array", found["losses"]))
-        count = cast("Array", ports["loss.words"]).shape[1]
         return Gradient(latents, np.concatenate(losses, axis=1)[:, :count])
 
     def _evaluated(self, variant: str, ports: Mapping[str, object]) -> dict[str, object]:

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 from scumble.editor import Editor
-from scumble.engine import EngineSettings
+from scumble.engine import GUIDED, EngineSettings
 from scumble.errors import EngineError, ModelError, OptionError, UnsupportedError
 from scumble.models import find_checkpoint
 from scumble.packs import MANIFEST
@@ -282,3 +282,15 @@ with Editor.load(sys.argv[1], engine="onnxruntime", threads=1) as editor:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(32, 32)\n"
+
+
+def test_a_pack_without_gradients_says_so(
+    engine: OnnxRuntimeEngine, monkeypatch: pytest.MonkeyPatch
+):
+    assert engine.supports(GUIDED)
+    left = {n: v for n, v in engine.manifest.variants.items() if n != "guiding"}
+    monkeypatch.setattr(engine, "_manifest", engine.manifest.model_copy(update={"variants": left}))
+    assert not engine.supports(GUIDED)
+    with pytest.raises(UnsupportedError) as error:
+        engine._gradient({})
+    assert "export it with the variant 'guiding'" in str(error.value)
