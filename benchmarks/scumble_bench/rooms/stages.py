@@ -205,7 +205,7 @@ class Run(Workspace):
         self.diffusion = stepper
         peak = 1.5e-3 if self.on_gpu else 1e-3
         stage = self._stage("diffusion", stepper, peak=peak, warmup=200, every=self._sample)
-        if self.on_gpu and self.options.compile:
+        if self.compiles:
             compile_denoiser(losses, self.console)
         over = stage.run(lambda: self.left(JUDGE_SHARE + FINISH_SHARE))
         if over:

@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help="end each stage after this many steps")
     add("--workers", type=int, help="rendering processes; default: all cores but one")
     add("--device", help="such as cpu or cuda; default: the GPU if there is one")
-    add("--no-compile", dest="compile", action="store_false", help="do without torch.compile")
+    choice = argparse.BooleanOptionalAction
+    add("--compile", action=choice, help="torch.compile the UNet; default: on a GPU alone")
     add("--no-graph", dest="graph", action="store_false", help="do without CUDA graphs")
     return made
 

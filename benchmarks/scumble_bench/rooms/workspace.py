@@ -37,7 +37,7 @@ class Options:
     steps: int | None = None
     workers: int | None = None
     device: str | None = None
-    compile: bool = True
+    compile: bool | None = None
     graph: bool = True
 
 
@@ -113,7 +113,7 @@ class Workspace:
         self.cache = dataset.SceneCache(
             self.work / "scenes", self.state.scenes, self.state.seed * 10_000_000
         )
-        if self.on_gpu and self.options.compile and "diffusion" not in self.state.done:
+        if self.on_gpu and self.compiles and "diffusion" not in self.state.done:
             # Fills the compiler's cache beside the stages that do not need it.
             command = [sys.executable, "-m", "scumble_bench.rooms.train", "--stage", "compile"]
             command += ["--out", os.devnull, "--work", os.devnull, "--minutes", "5"]
@@ -143,6 +143,11 @@ class Workspace:
         if self._shelf is None:
             self._shelf = Shelf(self.cache, self.device, ("images", "labels", "things"))
         return self._shelf
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the denoiser is compiled: as asked, else where the compiler pays at once."""
+        return self.on_gpu if self.options.compile is None else self.options.compile
 
     def batch(self, gpu: int, cpu: int) -> int:
         """Returns the batch asked for, or the device's own."""
