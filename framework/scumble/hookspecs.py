@@ -34,6 +34,7 @@ Look = Callable[[Floats, int, str, Floats, tuple[int, ...]], Floats]
 Encode = Callable[[str], Prompt]
 Embed = Callable[[str], Floats]
 PredictRows = Callable[[Floats, Indices, Sequence[str | Floats]], Floats]
+PredictSource = Callable[[Floats, int], Floats]
 Match = Callable[[Floats, int, Floats, Floats, float], tuple[float, Floats]]
 
 
@@ -92,6 +93,9 @@ class RunView:
         predict_rows: as `predict`, of (rows, channels, height, width) latents at (rows,) timesteps;
             each row's text is a prompt, or (tokens, features). They run as few calls as the engine
             takes; each row costs one.
+        predict_source: as `predict`, of a (channels, height, width) latent at a step under the
+            source prompt. If the trajectory is pinned and has this latent at this step, the source
+            row was run by that, and the edit replays it.
         match: loss weight * mean((predicted - noise)^2) of a latent at a timestep under (tokens,
             features) of text, for a noise of the latent's shape and a weight; and its derivative by
             the text. Each call costs one gradient.
@@ -117,6 +121,7 @@ class RunView:
     unconditional: str = ""
     embed: Embed = _without_model
     predict_rows: PredictRows = _without_model
+    predict_source: PredictSource = _without_model
     match: Match = _without_model
     trajectory: Trajectory | None = None
 

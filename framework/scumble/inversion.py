@@ -23,7 +23,9 @@ class InversionOptions(Options):
     convention: Convention = "target"
 
 
-def ddim_trajectory(run: RunView, convention: Convention = "target") -> Floats:
+def ddim_trajectory(
+    run: RunView, convention: Convention = "target", *, pinned: bool = False
+) -> Floats:
     """Return DDIM inversion's latents, (steps + 1, channels, height, width), noisiest first.
 
     The source prompt conditions it, without guidance. A step that is the identity costs no row, nor
@@ -32,6 +34,9 @@ def ddim_trajectory(run: RunView, convention: Convention = "target") -> Floats:
     Args:
         run: with a picture.
         convention: see `DDIM.inverse_timestep`.
+        pinned: whether the source will be held to these latents. Told the timestep of the level
+            that a latent is at, the UNet then computes what the source row would, and the edit
+            need not run it there.
 
     Raises:
         OptionError: the run has no picture.
@@ -44,7 +49,10 @@ def ddim_trajectory(run: RunView, convention: Convention = "target") -> Floats:
     for index in reversed(range(run.start, run.steps)):
         if not run.scheduler.is_identity(index):
             timestep = run.scheduler.inverse_timestep(index, convention)
-            noise = run.predict(latent, timestep, run.source.text)
+            if pinned and timestep in run.scheduler.timesteps[index + 1 : index + 2]:
+                noise = run.predict_source(latent, index + 1)
+            else:
+                noise = run.predict(latent, timestep, run.source.text)
             latent = run.scheduler.inverse(latent, noise, index, convention)
             require_finite(latent, f"the inverted latent at step {index}")
         levels.append(latent)

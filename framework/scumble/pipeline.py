@@ -220,11 +220,13 @@ class Pipeline:
         identity = self.inversion.identity if sources.keeps else None
         with self.watch.stage("inversion"):
             inverted = "" if identity is None else trajectory_key(seen, identity)
+            sources.hold(inverted)
             known = sources.trajectory(inverted) if inverted else None
             trajectory = known or self.inversion.invert(seen)
-            remembered = trajectory.pinned and sources.keeps and self.reduce
-            source = source_key(run, trajectory) if remembered else ""
+            keeps = trajectory.pinned and sources.keeps and self.reduce
+            source = source_key(run, trajectory) if keeps else ""
             sources.hold(inverted, source)
+            sources.take_up(source, trajectory.latents)
             if inverted and known is None:
                 sources.remember(inverted, trajectory)
         self.session.count_as("inversion")
@@ -237,9 +239,8 @@ class Pipeline:
         key: str,
         start: Mapping[int, Floats],
     ) -> Job:
-        steps = self.request.steps
         return Job(
-            steps=steps,
+            steps=run.steps,
             prompts=self.prompts,
             unconditional=_unconditional(run),
             wanted=self.wanted,
@@ -247,7 +248,7 @@ class Pipeline:
             recorded=trajectory is not None and trajectory.pinned,
             shared_start=all(np.array_equal(latent, start[0]) for latent in start.values()),
             start=run.start,
-            identity=np.array([run.scheduler.is_identity(i) for i in range(steps)]),
+            identity=np.array([run.scheduler.is_identity(i) for i in range(run.steps)]),
             replayed=self._remembered(key),
             record=("ahead" if self.ahead else "live") if key else "never",
         )

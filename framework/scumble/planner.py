@@ -30,13 +30,12 @@ from scumble.controls import (
 from scumble.errors import OptionError
 from scumble.guided import plan_guide
 from scumble.plans import Plan
-from scumble.ports import Group, PortSizes
+from scumble.ports import RECORD, Group, PortSizes
 from scumble.schedule import SOURCE, Job, Row, Schedule, Step
 
 __all__ = ["compile_plans"]
 
 Supports = Callable[[frozenset[Group]], bool]
-RECORD: frozenset[Group] = frozenset({"record"})
 REPLAY: frozenset[Group] = frozenset({"replay"})
 LOSS: frozenset[Group] = frozenset({"loss"})
 

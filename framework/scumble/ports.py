@@ -22,6 +22,7 @@ __all__ = [
     "ADDED",
     "CONTROL_GROUPS",
     "INPUTS",
+    "RECORD",
     "Group",
     "Port",
     "PortSizes",
@@ -98,6 +99,8 @@ CONTROL_GROUPS: tuple[Group, ...] = (
     "route", "mix", "read", "feature", "region", "join", "record", "replay",
 )  # fmt: skip
 """The groups that a step binds; `loss` and `match` are of gradients alone."""
+
+RECORD: frozenset[Group] = frozenset({"record"})
 
 BY_NAME = {port.name: port for port in (*INPUTS, *ADDED)}
 

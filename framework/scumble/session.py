@@ -13,7 +13,7 @@ from scumble.arrays import Array, Floats, Indices, require_finite
 from scumble.embeddings import Embedding, text_ports
 from scumble.engine import Engine, Gradient, ModelInfo, StepOutput, as_float
 from scumble.models import Checkpoint
-from scumble.ports import Group
+from scumble.ports import RECORD, Group, neutral
 from scumble.recovery import Recovery
 from scumble.source_memory import SourceMemory
 from scumble.words import Tokenizer
@@ -149,6 +149,27 @@ class Session:
     def predict(self, latent: Floats, timestep: int, text: str) -> Floats:
         """Return the unguided noise of one (channels, height, width) latent; one row."""
         return self.predict_rows(latent[None], np.array([timestep]), [text])[0]
+
+    def predict_source(self, latent: Floats, step: int, timestep: int, text: str) -> Floats:
+        """Return what `predict` does, and set the row's state aside, if the engine records any.
+
+        Args:
+            latent: (channels, height, width).
+            step: whose source row it may turn out to be.
+            timestep: of that step.
+            text: the source prompt.
+        """
+        if not (self.sources.keeps and self.engine.supports(RECORD)):
+            return self.predict(latent, timestep, text)
+        ports = {
+            "sample": latent[None],
+            "timestep": np.array([timestep], dtype=np.int64),
+            **self.text_ports([text], latent.shape[-2:]),
+            **neutral("record", self.info.sizes(latent.shape[-2:]), 1),
+        }
+        output = self.step(ports, "plain", f"timestep {timestep}")
+        self.sources.set_aside(step, latent, output.recorded)
+        return output.noise[0]
 
     def predict_rows(
         self, latents: Floats, timesteps: Indices, texts: Sequence[str | Embedding]

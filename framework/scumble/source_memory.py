@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scumble.arrays import Array, Bools
+from scumble.arrays import Array, Bools, Floats
 from scumble.engine import Engine
 from scumble.hookspecs import RunView, Trajectory
 from scumble.source_folder import SourceFolder
@@ -57,6 +57,15 @@ def _digest(text: bytes, array: Array) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Aside:
+    """State of a step that nobody owns yet, and the latent that it was computed from."""
+
+    latent: Floats
+    handles: Mapping[str, object]
+    size: int
+
+
 @dataclass(slots=True)
 class _Entry:
     """An inversion, or the handles of one source row, step by step."""
@@ -85,6 +94,7 @@ class SourceMemory:
         self._disk = SourceFolder(folder, model) if folder is not None else None
         self._held: frozenset[str] = frozenset()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # used longest ago first
+        self._aside: dict[int, _Aside] = {}
 
     @property
     def keeps(self) -> bool:
@@ -94,7 +104,8 @@ class SourceMemory:
     @property
     def size(self) -> int:
         """Bytes in memory, trajectories included."""
-        return sum(entry.size for entry in self._entries.values())
+        kept = (*self._entries.values(), *self._aside.values())
+        return sum(one.size for one in kept)
 
     def hold(self, *keys: str) -> None:
         """Let these entries, of the run that begins, not make room for others."""
@@ -165,13 +176,47 @@ class SourceMemory:
         entry.size += size
         self._entries.move_to_end(key)
 
+    def set_aside(self, step: int, latent: Floats, handles: Mapping[str, object]) -> None:
+        """Keep the state of a step of an inversion under way, until `take_up` says whose it is.
+
+        Where the budget is short, the noisiest steps are kept: there the source row is needed.
+
+        Args:
+            step: at whose level it was computed.
+            latent: (channels, height, width) that it was computed from.
+            handles: the state, by port name.
+        """
+        size = sum(self._engine.size_of(handle) for handle in handles.values())
+        while not self._make_room(size):
+            last = max(self._aside, default=step)
+            if last <= step:
+                return
+            del self._aside[last]
+        self._aside[step] = _Aside(latent, dict(handles), size)
+
+    def take_up(self, key: str, levels: Floats) -> None:
+        """Record what was set aside under a key, where it is the state of the key's own latents.
+
+        The rest is forgotten.
+
+        Args:
+            key: of the source row, or empty where none is remembered.
+            levels: (steps + 1, channels, height, width), its latents.
+        """
+        while self._aside:
+            step, found = self._aside.popitem()
+            if key and np.array_equal(found.latent, levels[step]):
+                self.record(key, step, found.handles)
+
     def release(self) -> None:
         """Forget what the run at hand does not use, for memory is short."""
+        self._aside.clear()
         for key in [key for key in self._entries if key not in self._held]:
             del self._entries[key]
 
     def clear(self) -> None:
         """Forget everything in memory; what is on disk stays."""
+        self._aside.clear()
         self._entries.clear()
 
     def _touched(self, key: str) -> _Entry | None:

@@ -59,6 +59,7 @@ def view_run(
     source, *targets = (encode(text) for text in prompts)
     said = (source, *targets, encode(request.negative))
     latent = latent_size(session, request)
+    scheduler = DDIM(session.checkpoint.scheduler, request.steps)
     image: Array | None = None
     if picture is not None:
         pixels = to_model(picture.pixels).astype(session.engine.dtype)
@@ -74,7 +75,7 @@ def view_run(
         targets=tuple(targets),
         sites=session.info.sites,
         latent=latent,
-        scheduler=DDIM(session.checkpoint.scheduler, request.steps),
+        scheduler=scheduler,
         seed=request.seed,
         image=image,
         mask=small.pop("", None),
@@ -87,6 +88,9 @@ def view_run(
         embed=lambda text: read_only({"": session.embed(text).states})[""],
         predict_rows=lambda latents, timesteps, texts: session.predict_rows(
             latents, timesteps, [told(text) for text in texts]
+        ),
+        predict_source=lambda latent, step: session.predict_source(
+            latent, step, int(scheduler.timesteps[step]), source.text
         ),
         match=lambda latent, timestep, text, noise, weight: match(
             session, latent, timestep, session.embedding(text, request.negative), noise, weight

@@ -17,4 +17,4 @@ class DirectInversion(Plugin):
     @hookimpl
     def scumble_invert(self, run: RunView) -> Trajectory:
         """Return the trajectory, pinned."""
-        return Trajectory(ddim_trajectory(run, self.options.convention), pinned=True)
+        return Trajectory(ddim_trajectory(run, self.options.convention, pinned=True), pinned=True)

@@ -22,7 +22,7 @@ from scumble.pipeline import Pipeline
 from scumble.plans import Plan
 from scumble.plugins import NoOptions, Plugin
 from scumble.ports import Group
-from scumble.requests import EngineRequest, SamplingRequest
+from scumble.requests import EditRequest, EngineRequest, SamplingRequest
 from scumble.session import Session
 from scumble.source_memory import SourceMemory, trajectory_key
 from scumble.testing import fake_checkpoint
@@ -105,7 +105,6 @@ def test_prepared_pictures_cost_two_rows_a_step_from_the_first_edit(editor: Edit
         {"image": picture(1)},
         {"source": "a red dog on a sofa"},
         {"steps": STEPS + 1},
-        {"inversion_options": {"convention": "current"}},
     ],
     ids=lambda other: next(iter(other)),
 )
@@ -141,6 +140,105 @@ def test_without_memory_nothing_is_kept(tmp_path: Path):
     assert editor.session.sources.size == 0
     with pytest.raises(OptionError, match="source_memory 0"):
         editor.prepare(picture(), SOURCE)
+
+
+CURRENT = {"inversion_options": {"convention": "current"}}
+
+
+class Lying(Plugin):
+    """Asks for the source's row at latents that its trajectory then does not have."""
+
+    @hookimpl
+    def scumble_invert(self, run: Any) -> Trajectory:
+        """Return other levels than the UNet saw, but for that of step 2."""
+        levels = np.stack([run.image + level for level in range(run.steps + 1)])
+        for step in range(run.steps):
+            run.predict_source(levels[step] + 1e-9 * (step != 2), step)
+        return Trajectory(levels, pinned=True)
+
+
+class NoRecord(Loud):
+    """An engine that records nothing."""
+
+    def supports(self, groups: frozenset[Group]) -> bool:
+        """Return False for recording and replay."""
+        return not groups & {"record", "replay"}
+
+
+class TestInversionsThatRunTheSourceRow:
+    """Told the timestep that a latent is at, an inversion computes what the source row would."""
+
+    def test_the_first_edit_replays_what_was_inverted(self, editor: Editor, tmp_path: Path):
+        Loud.rows = 0
+        first = edit(editor, **CURRENT)
+        # The noisiest level is where the inversion ends: there alone the source row has to run.
+        assert first.rows["inversion"] == STEPS
+        assert first.row_count == STEPS + 3 + 2 * (STEPS - 1)
+        fresh = edit(loaded(tmp_path / "other", budget=0), **CURRENT)
+        assert fresh.row_count == STEPS + 3 * 3 + 2 * 3
+        np.testing.assert_allclose(first.latents[1], fresh.latents[1], rtol=0, atol=1e-9)
+        again = edit(editor, target="a green cat on a sofa", **CURRENT)
+        assert again.row_count == 2 * STEPS
+
+    def test_prepared_pictures_need_one_more_row(self, editor: Editor):
+        made = editor.prepare(picture(), SOURCE, steps=STEPS, **CURRENT)
+        assert sum(made.rows.values()) == STEPS + 1
+        assert made.steps == STEPS
+
+    def test_the_usual_convention_computes_something_else(self, editor: Editor):
+        assert edit(editor).row_count == STEPS + 3 * 3 + 2 * 3
+
+    def test_what_was_computed_from_other_latents_is_not_taken(self, editor: Editor):
+        request = EditRequest(source=SOURCE, targets=(TARGET,), steps=STEPS)
+        pipeline = Pipeline(
+            editor.session, request, (SOURCE, TARGET), frozenset({1}), Host(()),
+            Host.of(lying=Lying(NoOptions())), ahead=True,
+        )  # fmt: skip
+        pipeline.read(picture())
+        finished = pipeline.finish()
+        replayed = [n for variant, n in finished.rows.items() if "replay" in variant]
+        assert finished.rows["inversion"] == STEPS
+        assert replayed == []
+        assert editor.session.sources._aside == {}
+        # Recorded ahead at every step but the one that was known.
+        recorded = sum(n for variant, n in finished.rows.items() if "record" in variant)
+        assert recorded == 3 * (STEPS - 1)
+
+    def test_a_free_source_takes_nothing(self, editor: Editor):
+        run = edit(editor, inversion="ddim", **CURRENT)
+        assert not any("replay" in variant for variant in run.rows)
+
+    def test_an_engine_that_records_nothing_runs_it_again(self, tmp_path: Path):
+        run = edit(loaded(tmp_path, kind=NoRecord), **CURRENT)
+        assert run.row_count == STEPS + 3 * 3 + 2 * 3
+
+    def test_unreduced_runs_take_nothing(self, editor: Editor):
+        pipeline = Pipeline(
+            editor.session, EditRequest(source=SOURCE, targets=(TARGET,), steps=STEPS),
+            (SOURCE, TARGET), frozenset({1}), Host(()),
+            Host([("direct", {"convention": "current"})]), reduce=False,
+        )  # fmt: skip
+        pipeline.read(picture())
+        assert not any("replay" in variant for variant in pipeline.finish().rows)
+        assert editor.session.sources._aside == {}
+        assert not editor.session.sources.steps("", STEPS).any()
+
+    def test_a_short_budget_keeps_the_noisiest_steps(self):
+        memory = SourceMemory(FakeEngine(), budget=100)
+        levels = np.arange(5.0).reshape(5, 1, 1, 1)
+        for step in (3, 2, 1):
+            memory.set_aside(step, levels[step], {"source.x": np.zeros(5)})
+            assert memory.size <= 100
+        memory.set_aside(4, levels[4], {"source.x": np.zeros(5)})
+        memory.hold("a")
+        memory.take_up("a", levels)
+        assert memory.steps("a", 5).tolist() == [False, True, True, False, False]
+
+    def test_short_memory_forgets_what_is_not_owned_yet(self):
+        memory = SourceMemory(FakeEngine(), budget=100)
+        memory.set_aside(1, np.zeros(1), {"source.x": np.zeros(5)})
+        memory.release()
+        assert memory.size == 0
 
 
 class TestBudget:
@@ -258,8 +356,6 @@ class Peeking(Plugin):
 
 
 def test_an_inversion_sees_no_target(editor: Editor, monkeypatch: pytest.MonkeyPatch):
-    from scumble.requests import EditRequest
-
     request = EditRequest(source=SOURCE, targets=(TARGET,), steps=STEPS)
     pipeline = Pipeline(
         editor.session, request, (SOURCE, TARGET), frozenset({1}), Host(()),

@@ -38,12 +38,17 @@ def view(steps: int = 5, bad: bool = False) -> tuple[RunView, list[tuple[int, st
         told.append((timestep, text))
         return latent * np.nan if bad else np.sin(latent + timestep / 300)
 
+    scheduler = DDIM(CONFIG, steps)
+
+    def predict_source(latent: np.ndarray, step: int) -> np.ndarray:
+        return predict(latent, int(scheduler.timesteps[step]), "a cat")
+
     image = np.random.default_rng(1).standard_normal((4, 8, 8))
     image.setflags(write=False)
     run = RunView(
         steps=steps, guidance=7.5, source=prompt("a cat"), targets=(prompt("a dog"),), sites=SITES,
-        latent=(8, 8), scheduler=DDIM(CONFIG, steps), seed=0, image=image, mask=None, masks={},
-        predict=predict, look=never, encode=never,
+        latent=(8, 8), scheduler=scheduler, seed=0, image=image, mask=None, masks={},
+        predict=predict, look=never, encode=never, predict_source=predict_source,
     )  # fmt: skip
     return run, told
 
