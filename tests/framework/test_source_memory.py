@@ -142,7 +142,7 @@ def test_without_memory_nothing_is_kept(tmp_path: Path):
         editor.prepare(picture(), SOURCE)
 
 
-CURRENT = {"inversion_options": {"convention": "current"}}
+CURRENT: dict[str, Any] = {"inversion_options": {"convention": "current"}}
 
 
 class Lying(Plugin):

@@ -13,7 +13,7 @@ from scumble_bench.latency.interleaving import Cell, interleave
 from scumble_bench.latency.parts import Part, Settings
 from scumble_bench.latency.targets import Finding
 
-__all__ = ["AGREEMENT", "TARGET", "measure"]
+__all__ = ["AGREEMENT", "TARGET", "gradient_ports", "measure"]
 
 TARGET = "gradient.graph"
 AGREEMENT = 1e-4
@@ -32,7 +32,7 @@ def measure(settings: Settings) -> Part:
         cells: list[Cell] = []
         found: dict[str, Array] = {}
         for name, editor in editors.items():
-            engine, ports = editor.session.engine, _ports(editor)
+            engine, ports = editor.session.engine, gradient_ports(editor)
             found[name] = engine.gradient(ports).latents
             cells.append(Cell(name, lambda e=engine, p=ports: e.gradient(p)))
         part.facts["distance"] = apart = _distance(found["onnxruntime"], found["torch"])
@@ -47,7 +47,7 @@ def measure(settings: Settings) -> Part:
     return part
 
 
-def _ports(editor: Editor) -> dict[str, Any]:
+def gradient_ports(editor: Editor) -> dict[str, Any]:
     """Return a gradient's ports: a word inside a box, self-attention taken from the source."""
     info, engine = editor.session.info, editor.session.engine
     sizes = info.sizes(info.sites.native)

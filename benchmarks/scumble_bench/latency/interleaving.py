@@ -123,7 +123,11 @@ class Comparison:
 
 
 def interleave(
-    *cells: Cell, rounds: int, warmup: int = 1, clock: Callable[[], float] = time.perf_counter
+    *cells: Cell,
+    rounds: int,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[str], object] = lambda name: None,
 ) -> Comparison:
     """Run cells alternately and return what they took.
 
@@ -132,6 +136,7 @@ def interleave(
         rounds: timed runs of each cell.
         warmup: runs of each cell before that, untimed.
         clock: in seconds.
+        tell: called with a cell's name after each turn of it, timed or not, taken or not.
 
     Raises:
         ValueError: no cell, two of one name, no round, or less than no warmup.
@@ -146,16 +151,15 @@ def interleave(
     failures: dict[str, str] = {}
     for number in range(-warmup, rounds):
         for cell in cells if number % 2 == 0 else cells[::-1]:
-            if cell.name in failures:
-                continue
-            try:
-                spent = _timed(cell, clock)
-            # A cell may raise anything; its cause goes into the report, and the others go on.
-            except Exception as error:
-                failures[cell.name] = cause_of(error)
-                continue
-            if number >= 0:
-                seconds[cell.name].append(spent)
+            if cell.name not in failures:
+                try:
+                    spent = _timed(cell, clock)
+                    if number >= 0:
+                        seconds[cell.name].append(spent)
+                # A cell may raise anything; its cause goes into the report, and the others go on.
+                except Exception as error:
+                    failures[cell.name] = cause_of(error)
+            tell(cell.name)
     timings = {name: Timing(name, tuple(seconds[name]), failures.get(name)) for name in names}
     return Comparison(timings, rounds, warmup)
 

@@ -8,7 +8,7 @@ from scumble import Editor
 from scumble.engine import StepOutput
 from scumble.ports import Group, neutral
 
-__all__ = ["neutral_step"]
+__all__ = ["neutral_ports", "neutral_step"]
 
 WORDS = 2
 """Weight vectors that LocalBlend reads a row, with subtract words."""
@@ -19,13 +19,23 @@ def neutral_step(
 ) -> Callable[[], StepOutput]:
     """Return a function that runs a step of random rows with neutral ports.
 
-    `read` is not at its neutral value, which chooses no site: it reads where LocalBlend does.
-
     Args:
         editor: with the model and engine.
         groups: port groups to feed.
         rows: of the batch.
         size: (height, width) in pixels; None is the model's native size.
+    """
+    engine, ports = editor.session.engine, neutral_ports(editor, groups, rows, size)
+    return lambda: engine.step(ports)
+
+
+def neutral_ports(
+    editor: Editor, groups: Iterable[Group], rows: int, size: tuple[int, int] | None = None
+) -> dict[str, object]:
+    """Return the ports of a step of random rows that edits nothing; arguments as `neutral_step`.
+
+    `read` is not at its neutral value, which chooses no site: it reads where LocalBlend does.
+    For `replay` the first row's state is recorded here, and no row takes it.
     """
     info, engine = editor.session.info, editor.session.engine
     latent = info.sites.native
@@ -38,15 +48,22 @@ def neutral_step(
         "timestep": np.full(rows, 481, dtype=np.int64),
         "text": rng.standard_normal((rows, sizes.tokens, sizes.features)).astype(np.float32),
     }
-    for group in groups:
-        for name, value in neutral(group, sizes, rows).items():
+    asked = set(groups)
+    if "replay" in asked:
+        asked -= {"replay"}
+        recording = neutral_ports(editor, {*asked, "record"}, 1, size)
+        state = engine.step(recording).recorded
+        ports |= {**state, "source.text": recording["text"]}
+    replayed = "source.text" in ports
+    for group in sorted(asked):
+        for name, value in neutral(group, sizes, rows, replayed).items():
             ports[name] = value.astype(np.float32) if value.dtype.kind == "f" else value
     if "read.sites" in ports:
         stride = info.sites.map_stride
         chosen = info.sites.select("cross", places=("down", "up"), strides=(stride,))
         gate = np.zeros(info.sites.count("cross"), dtype=np.float32)
         gate[list(chosen)] = 1
-        weights = np.zeros((rows, WORDS, sizes.tokens), dtype=np.float32)
+        weights = np.zeros((rows + replayed, WORDS, sizes.tokens), dtype=np.float32)
         weights[:, range(WORDS), range(1, WORDS + 1)] = 1
         ports |= {"read.sites": gate, "read.weights": weights}
-    return lambda: engine.step(ports)
+    return ports

@@ -3,10 +3,13 @@
 Seconds are wall-clock times, bytes are bytes, FLOPs count a multiplication and an addition as two.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from scumble_bench.latency.interleaving import Spread
 
 __all__ = [
     "Bench",
@@ -19,6 +22,7 @@ __all__ = [
     "Point",
     "Range",
     "StageTime",
+    "TargetVerdict",
     "VariantCost",
 ]
 
@@ -33,6 +37,12 @@ class Range(_Record):
     median: float
     p10: float
     p90: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self | None:
+        """Return the range of some values, interpolated linearly; None where there are none."""
+        spread = Spread.of(tuple(values))
+        return spread and cls(median=spread.median, p10=spread.p10, p90=spread.p90)
 
 
 class Memory(_Record):
@@ -222,6 +232,30 @@ class Loading(_Record):
     failure: str | None = None
 
 
+class TargetVerdict(_Record):
+    """What is aimed at, and what was found.
+
+    Attributes:
+        target: its name.
+        says: in words.
+        engine: whose figure decides, or `any` where there is none.
+        threshold: in words.
+        value: the median, or None where nothing was measured.
+        spread: of a ratio round by round.
+        verdict: `not measured` where the value does not decide; `why` says why.
+        why: one sentence, or empty.
+    """
+
+    target: str
+    says: str
+    engine: str
+    threshold: str
+    value: float | None = None
+    spread: Range | None = None
+    verdict: Literal["met", "missed", "not measured"]
+    why: str = ""
+
+
 class Bench(_Record):
     """A whole report.
 
@@ -234,6 +268,7 @@ class Bench(_Record):
         variants: against them.
         growth: by axis.
         loading: by engine.
+        targets: each with its verdict.
     """
 
     format: Literal["scumble-bench-1"] = "scumble-bench-1"
@@ -245,6 +280,7 @@ class Bench(_Record):
     variants: tuple[VariantCost, ...] = ()
     growth: tuple[Growth, ...] = ()
     loading: tuple[Loading, ...] = Field(default=())
+    targets: tuple[TargetVerdict, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Bench":

@@ -4,8 +4,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -14,7 +15,7 @@ from torch import Tensor
 from scumble.sites import Site
 from scumble_engines.torch.sites import sites_of
 
-__all__ = ["ControlSlot", "MapControl", "MapProcessor", "install"]
+__all__ = ["ControlSlot", "Heads", "KeyControl", "MapControl", "MapProcessor", "install"]
 
 
 class MapControl(Protocol):
@@ -25,11 +26,44 @@ class MapControl(Protocol):
         ...
 
 
+class Heads(NamedTuple):
+    """What a site attends with, each (rows * heads, queries or keys, ..), a row's heads together.
+
+    Attributes:
+        query: (rows * heads, queries, width).
+        key: (rows * heads, keys, width).
+        value: likewise.
+        maps: (rows * heads, queries, keys), every row's own.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    maps: Tensor
+
+
+@runtime_checkable
+class KeyControl(Protocol):
+    """What is handed everything that a site attends with, and attends in its place."""
+
+    def attend(self, heads: Heads, site: Site) -> Tensor:
+        """Return the site's output, (rows * heads, queries, width)."""
+        ...
+
+
 @dataclass(slots=True)
 class ControlSlot:
     """Holds the control of the UNet call under way; None leaves every map as it is."""
 
-    control: MapControl | None = None
+    control: MapControl | KeyControl | None = None
+
+    def attend(self, heads: Heads, site: Site) -> Tensor:
+        """Return what the control makes of a site, (rows * heads, queries, width)."""
+        control = self.control
+        if isinstance(control, KeyControl):
+            return control.attend(heads, site)
+        maps = heads.maps if control is None else control(heads.maps, site)
+        return torch.bmm(maps, heads.value)
 
 
 class MapProcessor:
@@ -38,11 +72,15 @@ class MapProcessor:
     Args:
         site: where this is.
         slot: shared by all processors of a UNet.
+        attend: of the slot, or what is called in its place.
     """
 
-    def __init__(self, site: Site, slot: ControlSlot) -> None:
+    def __init__(
+        self, site: Site, slot: ControlSlot, attend: Callable[[Heads, Site], Tensor] | None = None
+    ) -> None:
         self.site = site
         self._slot = slot
+        self._attend = attend or slot.attend
 
     def __call__(
         self,
@@ -58,18 +96,27 @@ class MapProcessor:
         key = attn.head_to_batch_dim(attn.to_k(text))
         value = attn.head_to_batch_dim(attn.to_v(text))
         maps = attn.get_attention_scores(query, key)  # baddbmm, then softmax
-        if self._slot.control is not None:
-            maps = self._slot.control(maps, self.site)
-        out = attn.batch_to_head_dim(torch.bmm(maps, value))
+        if self._slot.control is None:
+            out = torch.bmm(maps, value)
+        else:
+            out = self._attend(Heads(query, key, value, maps), self.site)
         project, dropout = attn.to_out
-        return dropout(project(out))
+        return dropout(project(attn.batch_to_head_dim(out)))
 
 
-def install(unet: UNet2DConditionModel) -> ControlSlot:
-    """Put a `MapProcessor` at every attention site, and return what they share."""
+def install(unet: UNet2DConditionModel, *, compiled: bool = False) -> ControlSlot:
+    """Put a `MapProcessor` at every attention site, and return what they share.
+
+    Args:
+        unet: its processors are replaced.
+        compiled: whether the UNet is going to be compiled. Controls then stay outside: they are
+            Python with a state of its own, which the compiler would take for constant and compile
+            anew at every step.
+    """
     slot = ControlSlot()
+    attend = torch.compiler.disable(slot.attend) if compiled else None
     processors: dict[str, Any] = {
-        f"{site.path}.processor": MapProcessor(site, slot)
+        f"{site.path}.processor": MapProcessor(site, slot, attend)
         for site in sites_of(unet)
         if site.kind != "resnet"
     }

@@ -19,10 +19,13 @@ class Piece:
     Attributes:
         key: no other piece of the job has it; letters, digits, dots, dashes and underscores.
         payload: JSON that tells the worker what to do.
+        group: pieces of one group share what a worker remembers, such as a picture; they are done
+            one after the other, on Ray by the same worker. None shares nothing.
     """
 
     key: str
     payload: Mapping[str, Any]
+    group: str | None = None
 
 
 class Worker(Protocol):
