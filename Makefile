@@ -11,7 +11,7 @@ PYTEST := $(RUN) pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo check lint types imports fast test test-slow docs quality gallery train fix clean
+.PHONY: help demo check lint types imports fast test test-slow docs bench speed quality gallery train fix clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,13 @@ test-slow: .venv/.dev ## kill, race, fresh-venv and long parity tests
 
 docs: .venv/.dev ## write the reference pages anew, from the code
 	$(BIN)/python docs/generate.py
+
+bench: .venv/.dev ## measure latency, the short matrix, into benchmarks/results/bench
+	$(BIN)/scumble bench --short --out benchmarks/results/bench
+
+speed: .venv/.dev ## time the hot paths of the host; nothing is asserted of the times
+	$(RUN) pytest -n 0 --benchmark-enable --benchmark-only --benchmark-time-unit us \
+	  --benchmark-columns min,median,iqr,rounds tests/benchmarks/speed
 
 quality: .venv/.dev ## measure the demo checkpoint against its gates, and methods on its world
 	@# The methods are measured too where a gate is missed; that the gate was is told at the end.

@@ -110,6 +110,10 @@ class Session:
         self._texts.move_to_end(text)
         return self._texts[text]
 
+    def forget_texts(self) -> None:
+        """Drop the embeddings that are kept, so that the next run encodes its prompts anew."""
+        self._texts.clear()
+
     def embedding(self, states: Floats, text: str) -> Embedding:
         """Return (tokens, features) of no prompt as one, pooled as a prompt is."""
         return Embedding(states.astype(self.engine.dtype, copy=False), self.embed(text).pooled)

@@ -131,8 +131,8 @@ def test_every_target_is_phony_and_explained():
     assert phony
     assert set(phony.group(1).split()) == targets()
     named = {
-        "clean", "check", "demo", "docs", "fix", "gallery", "help", "quality", "test", "test-slow",
-        "train",
+        "bench", "clean", "check", "demo", "docs", "fix", "gallery", "help", "quality", "speed",
+        "test", "test-slow", "train",
     }  # fmt: skip
     assert set(re.findall(r"^([\w-]+):.*## \w", text, re.MULTILINE)) == named
 

@@ -48,6 +48,14 @@ def test_a_long_session_keeps_the_latest_embeddings(tmp_path: Path):
     assert Counting.encoded == before + 1
 
 
+def test_forgotten_texts_are_encoded_anew(session: Session):
+    first = session.embed("a cat")
+    session.forget_texts()
+    again = session.embed("a cat")
+    assert again is not first
+    np.testing.assert_array_equal(again.states, first.states)
+
+
 def test_rows_are_told_their_texts(session: Session):
     ports = session.text_ports(["a cat", "", "a cat"], (8, 8))
     assert set(ports) == {"text"}

@@ -21,7 +21,8 @@ from scumble_bench.latency.parts import Part, Settings
 from scumble_bench.latency.rehearsal import rehearsal
 from scumble_bench.latency.shapes import write_shape
 from scumble_bench.latency.targets import Finding
-from scumble_bench.peers.reference_p2p import Modules, ReferenceP2P
+from scumble_bench.peers.loading import Modules
+from scumble_bench.peers.reference_p2p import ReferenceP2P
 from scumble_engines.torch import TorchEngine
 
 __all__ = ["OPTIONS", "Counted", "count_steps", "measure"]

@@ -91,6 +91,7 @@ class Measured(_Record):
         rows: evaluated by the UNet in one run, inversion included.
         gradients: taken in one run.
         stages: where the time goes; empty where it cannot be told.
+        host_share: of the time of inversion and sampling, what passes outside the UNet.
         memory: peak of one run in a process of its own; None where it was not measured.
         failure: why there is no figure, or None.
         notes: what a reader has to know, one sentence each.
@@ -114,6 +115,7 @@ class Measured(_Record):
     rows: int | None = None
     gradients: int | None = None
     stages: tuple[StageTime, ...] = ()
+    host_share: Range | None = None
     memory: Memory | None = None
     failure: str | None = None
     notes: tuple[str, ...] = ()

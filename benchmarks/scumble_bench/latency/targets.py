@@ -29,7 +29,7 @@ class Target:
     says: str
     bound: float
     side: Literal["at least", "at most"]
-    unit: Literal["times", "seconds", "dB", "ms"]
+    unit: Literal["times", "seconds", "dB", "ms", "of a step"]
 
     @property
     def part(self) -> str:
@@ -86,17 +86,20 @@ class Finding:
     why: str = ""
 
 
-def verdicts(part: str, findings: Iterable[Finding], why: str = "") -> list[dict[str, Any]]:
+def verdicts(
+    part: str, findings: Iterable[Finding], why: str = "", targets: Iterable[Target] = TARGETS
+) -> list[dict[str, Any]]:
     """Return an entry for each target of a part and engine: met, missed, or not measured and why.
 
     Args:
         part: whose targets.
         findings: what it measured.
         why: said of a target without any.
+        targets: of all parts.
     """
     known = list(findings)
     found: list[dict[str, Any]] = []
-    for target in TARGETS:
+    for target in targets:
         if target.part == part:
             mine = [finding for finding in known if finding.target == target.name]
             missing = Finding(target.name, "any", None, why)

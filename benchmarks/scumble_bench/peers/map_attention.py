@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -42,6 +42,9 @@ class Heads(NamedTuple):
     maps: Tensor
 
 
+Attend: TypeAlias = Callable[[Heads, Site], Tensor]
+
+
 @runtime_checkable
 class KeyControl(Protocol):
     """What is handed everything that a site attends with, and attends in its place."""
@@ -75,9 +78,7 @@ class MapProcessor:
         attend: of the slot, or what is called in its place.
     """
 
-    def __init__(
-        self, site: Site, slot: ControlSlot, attend: Callable[[Heads, Site], Tensor] | None = None
-    ) -> None:
+    def __init__(self, site: Site, slot: ControlSlot, attend: Attend | None = None) -> None:
         self.site = site
         self._slot = slot
         self._attend = attend or slot.attend
@@ -114,7 +115,7 @@ def install(unet: UNet2DConditionModel, *, compiled: bool = False) -> ControlSlo
             anew at every step.
     """
     slot = ControlSlot()
-    attend = torch.compiler.disable(slot.attend) if compiled else None
+    attend = cast("Attend", torch.compiler.disable(slot.attend)) if compiled else None
     processors: dict[str, Any] = {
         f"{site.path}.processor": MapProcessor(site, slot, attend)
         for site in sites_of(unet)

@@ -141,3 +141,10 @@ def test_what_cannot_be_run_is_refused(clock: Clock, names: str, rounds: int, wa
 def test_the_real_clock_counts_seconds():
     done = interleave(Cell("a", lambda: sum(range(10000))), rounds=2)
     assert all(0 < second < 5 for second in done.timings["a"].seconds)
+
+
+def test_every_turn_is_told_also_of_a_cell_that_failed(clock: Clock):
+    told: list[str] = []
+    cells = clock.cell("a", 1, ValueError(), 1), clock.cell("b", 1, 1, 1)
+    interleave(*cells, rounds=2, warmup=1, clock=clock, tell=told.append)
+    assert told == ["b", "a", "a", "b", "b", "a"]

@@ -3,7 +3,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from scumble.sites import Site
-from scumble_bench.peers.map_attention import install
+from scumble_bench.peers.map_attention import Heads, install
 
 
 def loaded(tiny) -> UNet2DConditionModel:
@@ -43,4 +43,26 @@ def test_every_site_hands_over_its_map_and_attends_with_what_comes_back(tiny):
     assert seen[0] == ("down_blocks.0.attentions.0.transformer_blocks.0.attn1", (8, 64, 64))
     assert seen[1] == ("down_blocks.0.attentions.0.transformer_blocks.0.attn2", (8, 64, 40))
     slot.control = lambda maps, site: maps * 0 if site.path == seen[1][0] else maps
+    assert (noise(unet) - before).abs().max() > 1e-3
+
+
+def test_a_control_may_attend_in_the_sites_place(tiny):
+    unet = loaded(tiny)
+    slot = install(unet)
+    before = noise(unet)
+
+    class Same:
+        def attend(self, heads: Heads, site: Site) -> Tensor:
+            assert len(heads.query) == 4 * site.heads
+            scores = heads.query @ heads.key.transpose(1, 2) * heads.query.shape[-1] ** -0.5
+            torch.testing.assert_close(heads.maps, scores.softmax(-1))
+            return heads.maps @ heads.value
+
+    class Nothing:
+        def attend(self, heads: Heads, site: Site) -> Tensor:
+            return 0 * heads.query
+
+    slot.control = Same()
+    torch.testing.assert_close(noise(unet), before)
+    slot.control = Nothing()
     assert (noise(unet) - before).abs().max() > 1e-3

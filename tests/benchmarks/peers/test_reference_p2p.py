@@ -30,12 +30,6 @@ EDITS_OF_CAT: dict[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    smooth = np.add.outer(np.arange(32), np.arange(32))
-    return np.stack([4 * smooth, 255 - smooth, 128 + 0 * smooth], axis=-1).astype(np.uint8)
-
-
 def relative(found: np.ndarray, wanted: np.ndarray) -> float:
     """The distance of two latents over the size of one."""
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))

@@ -2,6 +2,10 @@
 
 import sys
 
+from scumble.errors import ScumbleError
 from scumble_bench.rooms.methods.command import main
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except ScumbleError as error:
+    sys.exit(str(error))

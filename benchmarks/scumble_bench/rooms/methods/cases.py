@@ -27,7 +27,7 @@ from scumble_bench.rooms import world
 from scumble_bench.rooms.judge import Judge, Verdict
 from scumble_bench.rooms.methods.measures import Bools, Box, Bytes, iou
 
-__all__ = ["KINDS", "Case", "CaseSet", "Kind", "draw_cases", "reworded"]
+__all__ = ["KINDS", "Case", "CaseSet", "Kind", "case_of", "draw_cases", "reworded"]
 
 Kind: TypeAlias = Literal["colour", "refine", "pose", "crowded", "layout"]
 KINDS: tuple[Kind, ...] = ("colour", "refine", "pose", "crowded", "layout")
@@ -128,8 +128,7 @@ def draw_cases(kind: Kind, count: int, judge: Judge, most: int = 20_000) -> Case
     misjudged = 0
     for number in range(most):
         seed = world.HELD_OUT + number
-        scene = world.scene(seed)
-        proposal = PROPOSED[kind](scene, random.Random(seed * len(KINDS) + KINDS.index(kind)))
+        proposal = _proposed(kind, seed)
         if proposal is None:
             continue
         if _rightly_judged(proposal, judge):
@@ -139,6 +138,23 @@ def draw_cases(kind: Kind, count: int, judge: Judge, most: int = 20_000) -> Case
         if len(found) == count:
             return CaseSet(tuple(found), number + 1, misjudged)
     raise ValueError(f"{most} scenes hold {len(found)} edits of kind {kind!r}, not {count}")
+
+
+def case_of(kind: Kind, seed: int) -> Case:
+    """Return the edit of a kind that a scene holds: the one that `draw_cases` finds there.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    proposal = _proposed(kind, seed)
+    if proposal is None:
+        raise ValueError(f"scene {seed} holds no edit of kind {kind!r}")
+    return proposal.case
+
+
+def _proposed(kind: Kind, seed: int) -> _Proposal | None:
+    scene = world.scene(seed)
+    return PROPOSED[kind](scene, random.Random(seed * len(KINDS) + KINDS.index(kind)))
 
 
 def _rightly_judged(proposal: _Proposal, judge: Judge) -> bool:

@@ -2,21 +2,20 @@
 
 Writes a row a method and task, and the papers' claims with their verdicts. A claim that did not
 hold is reported and is no failure: only what cannot be measured is. A run that was stopped goes on
-where it was, if nothing that the rows depend on was changed.
+where it was; if something that the rows depend on was changed, it says what and measures nothing.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scumble import Editor
-from scumble.engine import GUIDED
+from scumble.errors import ScumbleError
 from scumble.models import find_checkpoint
 from scumble_bench.latency.provenance import commit, provenance, versions
 from scumble_bench.latency.report import write_report
@@ -24,14 +23,16 @@ from scumble_bench.rooms import CHECKPOINT
 from scumble_bench.rooms.judge import Judge
 from scumble_bench.rooms.methods.cases import KINDS, CaseSet, Kind, draw_cases
 from scumble_bench.rooms.methods.report import (
-    Unfinished,
     claims_of,
     markdown_of,
     print_report,
     row_report,
 )
 from scumble_bench.rooms.methods.rows import ROWS, Row, cases_of
-from scumble_bench.rooms.methods.scoring import make, score
+from scumble_bench.rooms.methods.worker import WORKER, pieces_of, values_of
+from scumble_bench.work.local import run
+from scumble_bench.work.pieces import Job
+from scumble_bench.work.shelf import FAILURE
 
 __all__ = ["main", "parser"]
 
@@ -72,101 +73,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = [row for row in ROWS if not chosen.tasks or row.task in chosen.tasks]
     weights = {chosen.model: find_checkpoint(chosen.model).fingerprint()}
     origin = provenance(chosen.threads, weights)
-    key = {
-        "edits": chosen.edits,
+    kinds = {cases_of(row.task) for row in wanted}
+    sets: dict[Kind, CaseSet] = {
+        kind: draw_cases(kind, chosen.edits, judge) for kind in KINDS if kind in kinds
+    }
+    pieces = pieces_of(wanted, sets)
+    settings = {
+        "model": chosen.model,
+        "threads": chosen.threads,
         "steps": chosen.steps,
         "commit": commit(),
         "versions": versions(),
         "weights_sha256": weights,
     }
-    unfinished = Unfinished(chosen.out.with_suffix(".part.json"), key)
-    kinds = {cases_of(row.task) for row in wanted}
-    sets: dict[Kind, CaseSet] = {
-        kind: draw_cases(kind, chosen.edits, judge) for kind in KINDS if kind in kinds
-    }
-    known = {(row["task"], row["name"]): row for row in unfinished.rows()}
-    done: list[dict[str, Any]] = []
+    folder = chosen.out.with_suffix(".part")
     console = Console()
-    with Engines(chosen.model, chosen.threads) as engines, Progress(*BAR, console=console) as bar:
-        overall = bar.add_task("methods", total=len(wanted) * chosen.edits)
-        for row in wanted:
-            bar.update(overall, description=f"{row.task}: {row.name}")
-            before = known.get((row.task, row.name))
-            if before is not None and before | row.as_json() == before:
-                done.append(before)
-                bar.advance(overall, chosen.edits)
-                continue
-            done.append(
-                _measured(row, sets, judge, engines, chosen.steps, lambda: bar.advance(overall))
-            )
-            unfinished.keep(done)
+    with Progress(*BAR, console=console) as bar:
+        overall = bar.add_task("methods", total=len(pieces))
+        job = Job(pieces, WORKER, folder, settings)
+        done = run(job, lambda count, of, row: bar.update(overall, completed=count))
+    failures = [row for row in done if FAILURE in row]
+    if failures:
+        first = failures[0]
+        raise ScumbleError(
+            f"{len(failures)} of {len(done)} edits failed, '{first['key']}' among them: "
+            f"{first[FAILURE]}"
+        )
+    rows = [_reported(row, values_of(row, pieces, done)) for row in wanted]
     report: dict[str, Any] = {
         "steps": chosen.steps,
         "guidance": 7.5,
         "notes": list(NOTES),
         "cases": {kind: _told(found) for kind, found in sets.items()},
-        "claims": claims_of(done),
-        "rows": done,
+        "claims": claims_of(rows),
+        "rows": rows,
         "provenance": origin,
     }
     write_report(chosen.out, report)
-    unfinished.remove()
+    shutil.rmtree(folder)
     print_report(report, console)
     return 0
 
 
-class Engines:
-    """Editors of one model by engine, each loaded when it is first asked for.
-
-    Args:
-        model: as `Editor.load` takes it.
-        threads: likewise.
-    """
-
-    def __init__(self, model: str, threads: int | None) -> None:
-        self._model, self._threads = model, threads
-        self._open: dict[str, Editor] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "Engines":
-        return self
-
-    def __exit__(self, *details: object) -> None:
-        self._stack.close()
-
-    def for_row(self, row: Row) -> Editor:
-        """Return an editor that remembers no sources: of onnxruntime, where that will do."""
-        quick = self._of("onnxruntime")
-        if row.gradients and not quick.session.engine.supports(GUIDED):
-            return self._of("torch")
-        return quick
-
-    def _of(self, engine: str) -> Editor:
-        if engine not in self._open:
-            loaded = Editor.load(self._model, engine, source_memory=0, threads=self._threads)
-            self._open[engine] = self._stack.enter_context(loaded)
-        return self._open[engine]
-
-
-def _measured(
-    row: Row,
-    sets: dict[Kind, CaseSet],
-    judge: Judge,
-    engines: Engines,
-    steps: int,
-    advance: Callable[[], None],
-) -> dict[str, Any]:
-    """Return what the file holds of a row, measured now."""
-    editor = engines.for_row(row)
-
-    def values() -> Iterator[dict[str, float]]:
-        for number, case in enumerate(sets[cases_of(row.task)].cases):
-            made = make(editor, row, case, number, steps)
-            yield score(row.task, case, made, judge, editor)
-            advance()
-
-    engine = editor.session.provenance()["engine"]
-    return row_report(row.as_json(), list(values()), {"engine": engine})
+def _reported(row: Row, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the file holds of a row."""
+    return row_report(row.as_json(), [one["values"] for one in done], {"engine": done[0]["engine"]})
 
 
 def _told(found: CaseSet) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from rich.table import Table
 from scumble_bench.latency.report import write_report
 from scumble_bench.rooms.methods.claims import CLAIMS, interval, judged
 
-__all__ = ["Unfinished", "claims_of", "markdown_of", "print_report", "row_report"]
+__all__ = [
+    "COLUMNS",
+    "Unfinished",
+    "cell",
+    "claims_of",
+    "markdown_of",
+    "print_report",
+    "row_report",
+]
 
 DIGITS = 4
 COLUMNS = {
@@ -22,12 +30,14 @@ COLUMNS = {
     "identity": "same",
     "box_iou": "box IoU",
     "structure": "structure",
+    "mask_iou": "mask IoU",
     "psnr": "PSNR",
     "vae_psnr": "VAE",
     "ssim": "SSIM",
     "rows": "rows",
     "gradients": "gradients",
 }
+"""Measure -> its heading, in the order of tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +119,16 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         for heading in ("method", *(COLUMNS[name] for name in shown)):
             table.add_column(heading)
         for row in rows:
-            table.add_row(row["name"], *(_cell(name, row["mean"][name]) for name in shown))
+            table.add_row(row["name"], *(cell(name, row["mean"][name]) for name in shown))
         console.print(table)
     claims = Table(title="What the papers claim")
     for heading in ("claim", "measure", "row", "other", "difference", "95 %", "verdict"):
         claims.add_column(heading)
     for claim in report["claims"]:
         name = claim["measure"]
-        measured = [_cell(name, value) for value in claim["measured"]]
-        ends = " to ".join(_cell(name, end) for end in claim["interval"])
-        apart = _cell(name, claim["difference"])
+        measured = [cell(name, value) for value in claim["measured"]]
+        ends = " to ".join(cell(name, end) for end in claim["interval"])
+        apart = cell(name, claim["difference"])
         claims.add_row(claim["said"], COLUMNS[name], *measured, apart, ends, claim["verdict"])
     console.print(claims)
 
@@ -131,17 +141,16 @@ def markdown_of(report: Mapping[str, Any]) -> str:
         shown = [name for name in COLUMNS if name in rows[0]["mean"]]
         parts += _lines((f"`{task}`", *(COLUMNS[name] for name in shown)))
         parts += [
-            _line((row["name"], *(_cell(name, row["mean"][name]) for name in shown)))
-            for row in rows
+            _line((row["name"], *(cell(name, row["mean"][name]) for name in shown))) for row in rows
         ]
         parts.append("")
     parts += _lines(("claim", "measure", "measured", "difference, 95 %", "verdict"))
     for claim in report["claims"]:
         name = claim["measure"]
-        one, two = (_cell(name, value) for value in claim["measured"])
-        low, high = (_cell(name, end) for end in claim["interval"])
+        one, two = (cell(name, value) for value in claim["measured"])
+        low, high = (cell(name, end) for end in claim["interval"])
         verdict = claim["verdict"] if claim["verdict"] == "held" else f"**{claim['verdict']}**"
-        apart = f"{_cell(name, claim['difference'])} ({low} to {high})"
+        apart = f"{cell(name, claim['difference'])} ({low} to {high})"
         cells = (claim["said"], COLUMNS[name], f"{one}, {two}", apart, verdict)
         parts.append(_line(cells))
     return "\n".join(parts) + "\n"
@@ -155,7 +164,8 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(measure: str, value: float) -> str:
+def cell(measure: str, value: float) -> str:
+    """Return a measure's mean as tables have it."""
     if measure in ("success", "pose", "identity"):
         return f"{100 * value:.0f} %"
     return f"{value:.0f}" if measure in ("rows", "gradients") else f"{value:.2f}"

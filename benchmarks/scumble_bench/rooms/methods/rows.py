@@ -4,6 +4,9 @@ Options are the published defaults unless a row says otherwise; nothing was chos
 In options `{noun}`, `{word}` and `{box}` stand for what a case has there.
 """
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -27,6 +30,7 @@ class Row:
         inversion: plugin that inverts, where a picture is edited.
         masked: whether the true mask of the thing is given.
         gradients: whether the method needs them.
+        asked: further fields of the request.
     """
 
     name: str
@@ -36,10 +40,19 @@ class Row:
     inversion: str = "direct"
     masked: bool = False
     gradients: bool = False
+    asked: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def as_json(self) -> dict[str, Any]:
-        """Return the row as JSON holds it."""
-        return {**asdict(self), "options": dict(self.options)}
+        """Return the row as JSON holds it, without `asked` where that is empty."""
+        given = {**asdict(self), "options": dict(self.options), "asked": dict(self.asked)}
+        return given if self.asked else {n: v for n, v in given.items() if n != "asked"}
+
+    @property
+    def slug(self) -> str:
+        """A name for files: readable, and different where anything of the row is."""
+        text = json.dumps(self.as_json(), sort_keys=True)
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", self.name).strip("-")[:60]
+        return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def cases_of(task: Task) -> Kind:

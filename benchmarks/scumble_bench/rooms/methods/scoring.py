@@ -16,6 +16,8 @@ Measures of an edit; which of them a task has, `SCORES` says:
   pose this is how much of the old silhouette is left, where less is not worse.
 - `box_iou`: of the box asked for with the box around the largest part of the judge's mask of the
   thing; 0 where it does not see it.
+- `mask_iou`: of the mask that the method made with the true one of the thing, both at latent size;
+  only where it made one.
 - `rows`, `gradients`: of everything that ran for the edit; where a generated picture is edited, the
   picture before it too.
 """
@@ -28,9 +30,11 @@ import numpy as np
 
 from scumble import Editor
 from scumble.images import from_model, to_model
+from scumble.masks import mask_to_latent
 from scumble_bench.rooms.judge import Judge, Verdict
 from scumble_bench.rooms.methods.cases import Case
 from scumble_bench.rooms.methods.measures import (
+    Bools,
     Bytes,
     box_iou,
     box_of,
@@ -61,12 +65,14 @@ class Made:
         after: the result, likewise.
         rows: row evaluations.
         gradients: likewise.
+        mask: that the method made, (height, width) bool at latent size; None where it made none.
     """
 
     before: Bytes
     after: Bytes
     rows: int
     gradients: int
+    mask: Bools | None = None
 
 
 def make(editor: Editor, row: Row, case: Case, number: int, steps: int) -> Made:
@@ -91,13 +97,14 @@ def make(editor: Editor, row: Row, case: Case, number: int, steps: int) -> Made:
         else:
             given |= {"image": case.image, "source": case.source, "inversion": row.inversion}
             given["mask"] = case.mask if row.masked else None
-        runs = [editor.edit(target=case.target, steps=steps, **given)]
+        runs = [editor.edit(target=case.target, steps=steps, **(given | dict(row.asked)))]
         before, after = runs[0].source, runs[0].image
     return Made(
         np.asarray(before),
         np.asarray(after),
         sum(run.row_count for run in runs),
         sum(run.gradient_count for run in runs),
+        None if row.masked or "" not in runs[0].masks else runs[0].masks[""] > 0,
     )
 
 
@@ -109,6 +116,9 @@ def score(task: Task, case: Case, made: Made, judge: Judge, editor: Editor) -> d
         engine = editor.session.engine
         rebuilt = from_model(engine.decode(engine.encode_image(to_model(made.before))))
         found["vae_psnr"] = psnr(made.before, rebuilt, ~grown(case.changed, REACH))
+    if made.mask is not None:
+        size = made.mask.shape[0], made.mask.shape[1]
+        found["mask_iou"] = iou(made.mask, mask_to_latent(case.mask, size))
     return {**found, "rows": made.rows, "gradients": made.gradients}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from scumble_bench.rooms import CHECKPOINT, world
 from scumble_bench.rooms.judge import Judge, Verdict
-from scumble_bench.rooms.methods.cases import KINDS, Case, Kind, draw_cases, reworded
+from scumble_bench.rooms.methods.cases import KINDS, Case, Kind, case_of, draw_cases, reworded
 
 COUNT = 4
 
@@ -111,3 +111,20 @@ def test_what_the_judge_could_not_tell_is_left_out(judge: Judge):
     found = draw_cases("colour", 10, judge)
     seeds = {case.seed for case in found.cases}
     assert 0 < found.misjudged <= found.looked_at - len(seeds)
+
+
+def test_a_case_is_found_again_by_its_scene(judge: Judge):
+    for case in draw_cases("colour", 2, judge).cases:
+        again = case_of("colour", case.seed)
+        assert (again.source, again.target, again.noun) == (case.source, case.target, case.noun)
+        assert (again.mask == case.mask).all()
+
+
+def test_a_scene_without_such_an_edit_says_so():
+    def holds(seed: int) -> bool:
+        scene = world.scene(seed)
+        return any(words.pose for words in scene.words)
+
+    seed = next(s for s in range(world.HELD_OUT, world.HELD_OUT + 50) if not holds(s))
+    with pytest.raises(ValueError, match=f"scene {seed} holds no edit of kind 'pose'"):
+        case_of("pose", seed)

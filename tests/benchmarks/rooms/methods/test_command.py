@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scumble_bench.rooms.methods import command
+from scumble.errors import OptionError, ScumbleError
+from scumble_bench.rooms.methods import command, worker
 from scumble_bench.rooms.methods.cases import CaseSet
-from scumble_bench.rooms.methods.rows import ROWS, Row
+from scumble_bench.rooms.methods.rows import ROWS, Row, cases_of
 from scumble_bench.rooms.methods.scoring import Made
 
 TASKS = ("--tasks", "layout", "repaint")
@@ -20,25 +21,24 @@ ROWS_ASKED = [row for row in ROWS if row.task in TASKS]
 
 
 class Loaded:
-    """Stands for an editor; notes what was loaded, and has gradients only as torch."""
-
-    asked: list[tuple[str, str, dict[str, Any]]]
+    """Stands for an editor of an engine."""
 
     def __init__(self, engine: str) -> None:
-        self.session = SimpleNamespace(
-            engine=SimpleNamespace(supports=lambda groups: engine == "torch"),
-            provenance=lambda: {"engine": engine},
-        )
+        self.session = SimpleNamespace(provenance=lambda: {"engine": engine})
 
-    def __enter__(self) -> "Loaded":
-        return self
 
-    def __exit__(self, *details: object) -> None: ...
+class Engines:
+    """Stands for the editors; what was loaded is noted."""
 
-    @classmethod
-    def load(cls, model: str, engine: str, **given: Any) -> "Loaded":
-        cls.asked.append((model, engine, given))
-        return cls(engine)
+    asked: list[tuple[Any, ...]]
+
+    def __init__(self, *given: Any) -> None:
+        self.asked.append(given)
+
+    def for_row(self, row: Row) -> Loaded:
+        return Loaded("torch" if row.gradients else "onnxruntime")
+
+    def close(self) -> None: ...
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     edits: list[tuple[str, int, int]] = []
 
     def make(editor: Any, row: Row, case: Any, number: int, steps: int) -> Made:
+        assert case == (cases_of(row.task), 5 + number)
         edits.append((row.name, number, steps))
         return Made(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8), 80, 0)
 
@@ -59,11 +60,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
         cases: Any = tuple(SimpleNamespace(seed=5 + number) for number in range(count))
         return CaseSet(cases, 40, 3)
 
-    Loaded.asked = []
-    monkeypatch.setattr(command, "Editor", Loaded)
+    Engines.asked = []
     monkeypatch.setattr(command, "draw_cases", draw)
-    monkeypatch.setattr(command, "make", make)
-    monkeypatch.setattr(command, "score", score)
+    monkeypatch.setattr(worker, "Engines", Engines)
+    monkeypatch.setattr(worker, "case_of", lambda kind, seed: (kind, seed))
+    monkeypatch.setattr(worker, "make", make)
+    monkeypatch.setattr(worker, "score", score)
     return edits
 
 
@@ -74,12 +76,24 @@ def test_every_row_makes_every_edit(made: list[tuple[str, int, int]], tmp_path: 
     report = json.loads(out.read_text())
     assert [row["name"] for row in report["rows"]] == [row.name for row in ROWS_ASKED]
     assert {row["edits"] for row in report["rows"]} == {3}
+    assert {row["engine"] for row in report["rows"]} == {"onnxruntime"}
     assert report["cases"] == {"layout": {"looked_at": 40, "misjudged": 3, "seeds": "5 6 7"}}
     assert report["provenance"]["weights_sha256"].keys() == {"rooms"}
     verdicts = {claim["row"]: claim["verdict"] for claim in report["claims"]}
     assert verdicts == {"layout swap": "not shown", "re-painting": "contrary"}
-    assert not (tmp_path / "methods.part.json").exists()
-    assert Loaded.asked == [("rooms", "onnxruntime", {"source_memory": 0, "threads": None})]
+    assert [path.name for path in tmp_path.iterdir()] == ["methods.json"]
+    assert Engines.asked == [("rooms", None, None)]
+
+
+def test_its_rows_have_what_the_committed_file_has(
+    made: list[tuple[str, int, int]], tmp_path: Path
+):
+    out = tmp_path / "methods.json"
+    command.main(["--out", str(out), "--edits", "2", "--steps", "4", *TASKS])
+    committed = json.loads(command.RESULTS.read_text())
+    report = json.loads(out.read_text())
+    assert report.keys() == committed.keys()
+    assert report["rows"][0].keys() == committed["rows"][0].keys()
 
 
 def test_a_stopped_run_goes_on_where_it_was(
@@ -87,47 +101,61 @@ def test_a_stopped_run_goes_on_where_it_was(
 ):
     out = tmp_path / "methods.json"
     arguments = ["--out", str(out), "--edits", "3", "--steps", "4", *TASKS]
-    full = command.make
+    full = worker.make
 
     def stopped(editor: Any, row: Row, case: Any, number: int, steps: int) -> Made:
         if (row.name, number) == ("layout swap", 1):
             raise KeyboardInterrupt
         return full(editor, row, case, number, steps)
 
-    monkeypatch.setattr(command, "make", stopped)
+    monkeypatch.setattr(worker, "make", stopped)
     with pytest.raises(KeyboardInterrupt):
         command.main(arguments)
     assert not out.exists()
-    monkeypatch.setattr(command, "make", full)
+    monkeypatch.setattr(worker, "make", full)
     made.clear()
     assert command.main(arguments) == 0
-    assert made[0] == ("layout swap", 0, 4), "plain sampling was done"
-    assert len(made) == 3 * (len(ROWS_ASKED) - 1)
+    assert made[0] == ("layout swap", 1, 4), "what came before was done"
+    assert len(made) == 3 * len(ROWS_ASKED) - 4
     made.clear()
     assert command.main(arguments) == 0
     assert len(made) == 3 * len(ROWS_ASKED), "what was finished is measured anew"
 
 
-def test_other_settings_measure_anew(
+def test_a_stopped_run_is_not_gone_on_with_under_other_settings(
     made: list[tuple[str, int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "methods.json"
-    part = tmp_path / "methods.part.json"
-    monkeypatch.setattr(command.Unfinished, "remove", lambda self: None)
-    command.main(["--out", str(out), "--edits", "3", "--steps", "4", *TASKS])
-    assert part.exists()
-    made.clear()
-    command.main(["--out", str(out), "--edits", "3", "--steps", "5", *TASKS])
-    assert len(made) == 3 * len(ROWS_ASKED)
+
+    def broken(*given: Any) -> Made:
+        raise KeyboardInterrupt
+
+    full = worker.make
+    monkeypatch.setattr(worker, "make", broken)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--out", str(out), "--edits", "3", "--steps", "4", *TASKS])
+    monkeypatch.setattr(worker, "make", full)
+    with pytest.raises(OptionError, match="steps was 4 and is 5"):
+        command.main(["--out", str(out), "--edits", "3", "--steps", "5", *TASKS])
+    assert made == []
 
 
-def test_gradients_come_from_an_engine_that_has_them(made: list[tuple[str, int, int]]):
-    mag, plain = Row("a", "crowded", "mag_edit", gradients=True), Row("b", "crowded", None)
-    with command.Engines("rooms", 1) as engines:
-        assert engines.for_row(plain).session.provenance()["engine"] == "onnxruntime"
-        assert engines.for_row(mag).session.provenance()["engine"] == "torch"
-        engines.for_row(plain)
-    assert [engine for _, engine, _ in Loaded.asked] == ["onnxruntime", "torch"]
+def test_an_edit_that_fails_ends_without_a_file(
+    made: list[tuple[str, int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    full = worker.score
+
+    def failing(task: Any, case: Any, *rest: Any) -> dict[str, float]:
+        if task == "layout" and case[1] == 6:
+            raise ValueError("the judge is ill")
+        return full(task, case, *rest)
+
+    monkeypatch.setattr(worker, "score", failing)
+    out = tmp_path / "methods.json"
+    failed = sum(row.task == "layout" for row in ROWS_ASKED)
+    with pytest.raises(ScumbleError, match=rf"^{failed} of .* the judge is ill"):
+        command.main(["--out", str(out), "--edits", "3", "--steps", "4", *TASKS])
+    assert not out.exists()
 
 
 def test_a_file_is_shown_without_measuring(

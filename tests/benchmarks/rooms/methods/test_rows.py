@@ -61,3 +61,18 @@ def test_json_holds_all_of_a_row():
         "masked": True,
         "gradients": True,
     }
+
+
+def test_further_fields_are_told_only_where_there_are_some():
+    plain, more = Row("a", "colour", "sdedit"), Row("a", "colour", "sdedit", asked={"source": ""})
+    assert "asked" not in plain.as_json()
+    assert more.as_json() == {**plain.as_json(), "asked": {"source": ""}}
+    for row in (plain, more):
+        assert Row(**row.as_json()) == row
+
+
+def test_files_of_different_rows_have_different_names():
+    slugs = [row.slug for row in ROWS]
+    assert len(set(slugs)) == len({(row.task, row.name) for row in ROWS})
+    assert Row("a/b c!", "colour", None).slug.startswith("a-b-c-")
+    assert Row("a", "colour", "x", {"n": 1}).slug != Row("a", "colour", "x", {"n": 2}).slug

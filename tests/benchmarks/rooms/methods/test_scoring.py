@@ -155,12 +155,14 @@ def test_repainting_is_measured_outside_its_box():
 class Asked:
     """An editor that notes what it is asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, **masks: np.ndarray) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.masks = {"" if name == "only" else name: mask for name, mask in masks.items()}
 
     def run(self, level: int) -> Any:
         one, two = (Image.new("RGB", (SIDE, SIDE), (shade,) * 3) for shade in (level, level + 1))
-        return SimpleNamespace(source=one, image=two, row_count=40, gradient_count=level)
+        facts = {"row_count": 40, "gradient_count": level, "masks": self.masks}
+        return SimpleNamespace(source=one, image=two, **facts)
 
     def generate(self, prompt: str, **given: Any) -> Any:
         self.calls.append(("generate", {"prompt": prompt, **given}))
@@ -196,6 +198,28 @@ def test_a_picture_is_edited_with_its_mask_only_where_the_row_says():
     editor, _ = asked("Prompt-to-Prompt, swap, DDIM inversion", "colour")
     assert editor.calls[0][1]["mask"] is None
     assert editor.calls[0][1]["inversion"] == "ddim"
+
+
+def test_further_fields_are_asked_for():
+    row = Row("a", "colour", "ledits_pp", asked={"source": "", "inversion_options": {"a": 1}})
+    editor: Any = Asked()
+    make(editor, row, case(), 7, 4)
+    assert editor.calls[0][1]["source"] == ""
+    assert editor.calls[0][1]["inversion_options"] == {"a": 1}
+    assert editor.calls[0][1]["inversion"] == "direct"
+
+
+def test_a_mask_that_was_made_is_compared_and_one_that_was_given_is_not():
+    # At latent size the thing is 4x4 of 16x16 cells; half of these are in the mask, and no other.
+    cells = np.zeros((16, 16))
+    cells[5:9, 4:6] = 1
+    editor: Any = Asked(only=cells)
+    free = make(editor, Row("a", "colour", "diffedit"), case(), 7, 4)
+    assert free.mask is not None
+    cat = verdict("black", "lying", BOX)
+    assert scored("colour", case(), free, cat, cat)["mask_iou"] == 0.5
+    given = make(editor, Row("a", "colour", "diffedit", masked=True), case(), 7, 4)
+    assert "mask_iou" not in scored("colour", case(), given, cat, cat)
 
 
 def test_what_is_generated_has_the_cases_seed_and_no_picture():

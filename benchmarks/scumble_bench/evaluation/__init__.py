@@ -1,0 +1,1 @@
+"""`scumble eval`: methods and inversions, measured on PIE-Bench and on held-out rooms."""

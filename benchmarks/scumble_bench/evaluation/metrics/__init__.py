@@ -1,0 +1,1 @@
+"""What is measured of an edit, after PIE-Bench; start at `metric.load_metrics`."""

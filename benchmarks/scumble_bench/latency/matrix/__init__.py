@@ -1,0 +1,1 @@
+"""The matrix of `scumble bench`: which cells there are, and what each took."""
