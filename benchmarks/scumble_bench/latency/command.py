@@ -53,6 +53,12 @@ def bench(
     steps: Annotated[
         list[int] | None, typer.Option(min=1, help=f"DDIM steps; {LISTED}.", show_default="50")
     ] = None,
+    convention: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="target or current, of the inversion of a first edit.", show_default="both"
+        ),
+    ] = None,
     edit: Annotated[
         list[str] | None, typer.Option(help=f"first or next; {LISTED}.", show_default="both")
     ] = None,
@@ -113,6 +119,9 @@ def bench(
     edits: Any = tuple(edit or usual.edits)
     if not set(edits) <= set(usual.edits):
         raise OptionError(f"edit is {', '.join(edits)}; want first or next.")
+    told: Any = tuple(convention or usual.conventions)
+    if not set(told) <= set(usual.conventions):
+        raise OptionError(f"convention is {', '.join(told)}; want target or current.")
     axes = Axes(
         methods=tuple(method or usual.methods),
         engines=tuple(engine or usual.engines),
@@ -121,6 +130,7 @@ def bench(
         sizes=tuple(pixels(each) for each in size) if size else usual.sizes,
         steps=tuple(steps or usual.steps),
         edits=edits,
+        conventions=told,
     )
     plan = BenchPlan(
         axes=axes, baseline=baseline, rounds=rounds, warmup=warmup, threads=threads, device=device,

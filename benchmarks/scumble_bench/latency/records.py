@@ -81,6 +81,7 @@ class Measured(_Record):
         size: (height, width) in pixels.
         steps: of the schedule.
         edit: `first` of a picture not seen before, or `next` of one that is known.
+        convention: of the inversion that a first edit begins with.
         seconds: of every timed run, in order; fewer than the rounds where it failed.
         spread: of the seconds; None where there are none.
         ratio: the baseline's seconds over this cell's, round by round: how many times as fast.
@@ -106,6 +107,7 @@ class Measured(_Record):
     size: tuple[int, int]
     steps: int
     edit: Literal["first", "next"]
+    convention: Literal["target", "current"] = "target"
     seconds: tuple[float, ...] = ()
     spread: Range | None = None
     ratio: Range | None = None

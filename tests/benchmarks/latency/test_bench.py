@@ -51,13 +51,13 @@ def test_every_part_is_in_the_report_and_what_fails_says_why(small: Path):
     made = run_bench(plan(small), begin)
     assert set(told.values()) == {0}
     assert set(told) == {"edits", "matrix products", "variants", "growth", "gradients"}
-    reference, first, after, *absent = made.cells
+    reference, first, current, after, *absent = made.cells
     assert reference.name == made.baseline
     assert reference.agreement is not None
-    for cell in (reference, first, after):
+    for cell in (reference, first, current, after):
         assert cell.failure is None
         assert cell.ratio is not None
-    assert len(absent) == 2
+    assert len(absent) == 3
     assert all(cell.failure and "absent" in cell.failure for cell in absent)
     assert [c.engine for c in made.ceilings] == ["torch", "onnxruntime"]
     # The tiny checkpoint has no pack to count in, and the other engine is not there at all.

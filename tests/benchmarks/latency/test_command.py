@@ -51,8 +51,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def test_options_become_the_plan(fake: Fake, tmp_path: Path):
     asked = (
         "--method a --method b --engine torch --precision bf16 --model m --size 16x8 --steps 3 "
-        "--edit next --peer none --baseline base --rounds 2 --warmup 0 --threads 1 --device cuda "
-        "--seed 4 --no-memory --no-loading --no-limits --no-growth --no-gradient --export --build"
+        "--edit next --convention current --peer none --baseline base --rounds 2 --warmup 0 "
+        "--threads 1 --device cuda --seed 4 --no-memory --no-loading --no-limits --no-growth --no-gradient --export --build"
     )
     done = RUNNER.invoke(APP, [*asked.split(), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -62,6 +62,7 @@ def test_options_become_the_plan(fake: Fake, tmp_path: Path):
     assert (axes.models, axes.sizes, axes.steps, axes.edits) == (
         ("m",), ((16, 8),), (3,), ("next",)
     )  # fmt: skip
+    assert axes.conventions == ("current",)
     assert (plan.peers, plan.baseline, plan.rounds, plan.warmup) == ((), "base", 2, 0)
     assert (plan.threads, plan.device, plan.seed) == (1, "cuda", 4)
     assert not any((plan.memory, plan.loading, plan.limits, plan.growth, plan.gradient))
@@ -123,6 +124,7 @@ def test_what_cannot_be_is_refused(fake: Fake):
         with pytest.raises(OptionError, match="HEIGHTxWIDTH"):
             pixels(wrong)
     assert isinstance(RUNNER.invoke(APP, ["--edit", "last"]).exception, OptionError)
+    assert isinstance(RUNNER.invoke(APP, ["--convention", "next"]).exception, OptionError)
     assert fake.plans == []
 
 

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from scumble.errors import ModelError
 from scumble.models import Checkpoint, read_json
+from scumble.schedulers import Convention
 
 __all__ = ["Axes", "CellSpec", "Edit", "native_pixels"]
 
@@ -25,6 +26,7 @@ class CellSpec:
         size: (height, width) in pixels.
         steps: of the schedule.
         edit: `first` of a picture not seen before, or `next` of one that is known.
+        convention: of the inversion; under `current` it runs the source row by the way.
     """
 
     method: str
@@ -34,11 +36,13 @@ class CellSpec:
     size: tuple[int, int]
     steps: int
     edit: Edit
+    convention: Convention = "target"
 
     @property
     def name(self) -> str:
         """What no other cell is called."""
-        return f"{self.title(self.method)}, {self.edit} edit"
+        told = "" if self.convention == "target" else f", convention {self.convention}"
+        return f"{self.title(self.method)}, {self.edit} edit{told}"
 
     def title(self, who: str) -> str:
         """Return the name of what does this cell's work, whichever edit it is."""
@@ -59,6 +63,7 @@ class Axes:
         sizes: (height, width) in pixels; None is a model's native size.
         steps: of the schedule.
         edits: first, next, or both.
+        conventions: of the inversion of a first edit; a next one inverts nothing.
     """
 
     methods: Sequence[str] = ("prompt_to_prompt", "masactrl", "mag_edit")
@@ -68,6 +73,7 @@ class Axes:
     sizes: Sequence[tuple[int, int] | None] = (None,)
     steps: Sequence[int] = (50,)
     edits: Sequence[Edit] = ("first", "next")
+    conventions: Sequence[Convention] = ("target", "current")
 
     def cells(self, native: dict[str, tuple[int, int]]) -> list[CellSpec]:
         """Return every combination, each once.
@@ -76,11 +82,12 @@ class Axes:
             native: model -> (height, width) in pixels that it was trained on.
         """
         made = (
-            CellSpec(method, engine, precision, model, size or native[model], steps, edit)
-            for model, size, steps, precision, method, engine, edit in product(
+            CellSpec(method, engine, precision, model, size or native[model], steps, edit, told)
+            for model, size, steps, precision, method, engine, edit, told in product(
                 self.models, self.sizes, self.steps, self.precisions, self.methods, self.engines,
-                self.edits,
+                self.edits, self.conventions,
             )
+            if edit == "first" or told == self.conventions[0]
         )  # fmt: skip
         return list(dict.fromkeys(made))
 

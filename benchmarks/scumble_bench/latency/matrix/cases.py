@@ -34,12 +34,14 @@ class Case:
         pixels: (height, width, 3) uint8 of the picture; None where the source is generated.
         masks: by name, beyond the one of the work, for a method that takes several.
         another: a target whose edit makes the picture known.
+        inversion_options: of the plugin that inverts; empty leaves its defaults.
     """
 
     work: Work
     pixels: Array | None
     another: str
     masks: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    inversion_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def edit(
         self, editor: Editor, picture: Array | None, seed: int = 0, target: str | None = None
@@ -61,6 +63,7 @@ class Case:
             mask=given,
             method=work.method,
             options=work.options,
+            inversion_options=self.inversion_options,
             steps=work.steps,
             size=work.size,
             seed=seed,
@@ -99,7 +102,9 @@ def case_of(spec: CellSpec) -> Case:
         PluginError: it cannot be imported.
     """
     case = _demo(spec.method) or _trial(spec.method)
-    return replace(case, work=replace(case.work, steps=spec.steps, size=spec.size))
+    told = {} if spec.convention == "target" else {"convention": spec.convention}
+    work = replace(case.work, steps=spec.steps, size=spec.size)
+    return replace(case, work=work, inversion_options=told)
 
 
 def _demo(method: str) -> Case | None:

@@ -109,4 +109,6 @@ def _alike(reference: Measured, cell: Measured) -> bool:
 
 
 def _who(cell: Measured) -> str:
-    return cell.engine if cell.precision == "fp32" else f"{cell.engine} {cell.precision}"
+    precision = "" if cell.precision == "fp32" else f" {cell.precision}"
+    told = "" if cell.convention == "target" else f", {cell.convention}"
+    return f"{cell.engine}{precision}{told}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from scumble.errors import OptionError
+from scumble.plugins import load_class
 from scumble_bench.latency.interleaving import cause_of, interleave
 from scumble_bench.latency.matrix.axes import CellSpec
 from scumble_bench.latency.matrix.beside import PeerCell, beside
@@ -99,14 +100,21 @@ def chosen_baseline(asked: str, names: Sequence[str]) -> str:
 
 
 def _exists(spec: CellSpec) -> bool:
-    """Return whether a cell can be: a generated picture has no next edit."""
-    if spec.edit == "first":
+    """Return whether a cell can be.
+
+    A generated picture has no next edit, and a convention is of an inversion that takes one.
+    """
+    if spec.edit == "first" and spec.convention == "target":
         return True
-    # A plugin that cannot be loaded is a cell that failed, and says why.
+    # A plugin that cannot be loaded is a cell that failed, and says why; once is enough.
     try:
-        return not generates(case_of(spec))
+        if generates(case_of(spec)):
+            return False
+        return spec.convention == "target" or not hasattr(
+            load_class(spec.method)[1], "scumble_invert"
+        )
     except Exception:  # as said above
-        return True
+        return spec.convention == "target"
 
 
 def _with_memory(
@@ -121,7 +129,7 @@ def _with_memory(
     found: list[Measured] = []
     for cell, each in zip(measured, (*peers, *own), strict=True):
         peer = each.entry.name if isinstance(each, PeerCell) else None
-        key = each.spec.title(peer or each.spec.method)
+        key = f"{each.spec.title(peer or each.spec.method)}, {each.spec.convention}"
         if cell.failure is None:
             # What hinders this run is a note, for the cell has its times.
             try:

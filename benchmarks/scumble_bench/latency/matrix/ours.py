@@ -68,6 +68,7 @@ class OwnCell:
             size=spec.size,
             steps=spec.steps,
             edit=spec.edit,
+            convention=spec.convention,
             seconds=timing.seconds,
             spread=Range.of(timing.seconds),
             ratio=ratio and Range(median=ratio.median, p10=ratio.p10, p90=ratio.p90),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from scumble.models import find_checkpoint
@@ -14,7 +15,8 @@ def test_every_combination_is_a_cell_once_and_has_its_own_name():
         steps=(2, 3),
     )
     cells = axes.cells({"m": (32, 32), "n": (64, 64)})
-    assert len(cells) == 2**7
+    # Two conventions of a first edit, and one next edit.
+    assert len(cells) == 2**6 * 3
     assert len({cell.name for cell in cells}) == len(cells)
     assert {(c.model, c.size) for c in cells} == {
         ("m", (32, 32)), ("n", (64, 64)), ("m", (16, 8)), ("n", (16, 8))
@@ -24,6 +26,9 @@ def test_every_combination_is_a_cell_once_and_has_its_own_name():
 def test_a_name_says_everything():
     spec = CellSpec("prompt_to_prompt", "torch", "fp32", "rooms", (128, 64), 50, "next")
     assert spec.name == "prompt_to_prompt, torch fp32, rooms 128x64, 50 steps, next edit"
+    told = replace(spec, edit="first", convention="current")
+    assert told.name.endswith("50 steps, first edit, convention current")
+    assert told.title("peer") == spec.title("peer")
     assert spec.title("peer") == "peer, torch fp32, rooms 128x64, 50 steps"
 
 

@@ -50,7 +50,9 @@ def test_each_engine_and_precision_has_a_verdict_against_its_own_reference():
         cell("masactrl", 1.0, engine="onnxruntime"),
         cell("masactrl", 4.0, precision="bf16"),
         cell("masactrl", 4.0),
+        cell("masactrl", 2.0, convention="current"),
     )
+    assert found["masactrl.first", "torch, current"] == ("met", 4)
     assert found["masactrl.first", "onnxruntime"] == ("met", 8)
     assert found["masactrl.first", "torch bf16"] == ("met", 10)
     assert found["masactrl.first", "torch"] == ("missed", 2)

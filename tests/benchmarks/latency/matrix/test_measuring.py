@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ def test_the_reference_way_is_the_baseline_unless_another_is_named():
         chosen_baseline("", [])
 
 
-def specs(model: Path, *methods: str) -> list[CellSpec]:
-    axes = Axes(methods=methods, engines=("torch",), models=(str(model),), steps=(2,))
+def specs(model: Path, *methods: str, told: Sequence[Any] = ("target",)) -> list[CellSpec]:
+    axes = Axes(
+        methods=methods, engines=("torch",), models=(str(model),), steps=(2,), conventions=told
+    )
     return axes.cells({str(model): (32, 32)})
 
 
@@ -82,3 +84,14 @@ def test_a_generated_picture_has_no_next_edit(small: Path):
         matrix = Matrix(specs(small, "noise_blocks"), rounds=1, warmup=0, memory=False)
         found, _ = measure_matrix(matrix, editors)
     assert [cell.edit for cell in found] == ["first"]
+
+
+@pytest.mark.parametrize("method", ["noise_blocks", "sdedit", "nothing"])
+def test_a_convention_is_of_an_inversion(small: Path, method: str):
+    """Nothing is inverted where a picture is generated, or by a method that brings its own way."""
+    with Editors("cpu", 1) as editors:
+        asked = [s for s in specs(small, method, told=("target", "current")) if s.edit == "first"]
+        assert len(asked) == 2
+        matrix = Matrix(asked, rounds=1, warmup=0, memory=False)
+        found, _ = measure_matrix(matrix, editors)
+    assert [cell.convention for cell in found] == ["target"]

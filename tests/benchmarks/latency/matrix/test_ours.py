@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,17 @@ def test_first_and_next_edits_are_what_they_say(small: Path):
     assert {"text", "inversion"} <= {stage.stage for stage in first.stages}
     assert {"text", "inversion"}.isdisjoint(stage.stage for stage in after.stages)
     assert len(cells[0].runs) == 3
+
+
+def test_the_current_convention_saves_the_source_rows(small: Path):
+    with Editors("cpu", 1) as editors:
+        told = replace(spec(small, "first"), convention="current")
+        cells = [OwnCell(spec(small, "first"), editors), OwnCell(told, editors)]
+        done = interleave(*(cell.cell() for cell in cells), rounds=1, warmup=0)
+        usual, current = (cell.measured(done, cells[0].spec.name) for cell in cells)
+    assert (usual.convention, current.convention) == ("target", "current")
+    # Two steps: of the second one the inversion has run the source row.
+    assert (usual.rows, current.rows) == (8, 7)
 
 
 def test_a_cell_that_fails_has_a_record_with_its_cause(small: Path):
