@@ -52,7 +52,8 @@ def test_options_become_the_plan(fake: Fake, tmp_path: Path):
     asked = (
         "--method a --method b --engine torch --precision bf16 --model m --size 16x8 --steps 3 "
         "--edit next --convention current --peer none --baseline base --rounds 2 --warmup 0 "
-        "--threads 1 --device cuda --seed 4 --no-memory --no-loading --no-limits --no-growth --no-gradient --export --build"
+        "--threads 1 --device cuda --seed 4 --no-memory --no-loading --no-limits --no-growth "
+        "--no-gradient --export --build"
     )
     done = RUNNER.invoke(APP, [*asked.split(), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
