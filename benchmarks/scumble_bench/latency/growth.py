@@ -21,13 +21,14 @@ __all__ = ["AXES", "Axis", "GrowthPlan", "fit", "hooked_ports", "measure_growth"
 
 Axis: TypeAlias = Literal["rows", "pixels", "steps", "hooked sites", "edits of one picture"]
 AXES: tuple[Axis, ...] = get_args(Axis)
-UNITS: Mapping[Axis, str] = {
-    "rows": "rows of a plain step",
-    "pixels": "pixels of the picture, plain step of one row",
-    "steps": "steps of a first edit",
-    "hooked sites": "attention sites of a routed step of three rows that are edited",
-    "edits of one picture": "edits in all, the first included",
+UNITS: Mapping[Axis, tuple[str, str]] = {
+    "rows": ("row", "a plain step"),
+    "pixels": ("pixel", "a plain step of one row"),
+    "steps": ("step", "a first edit"),
+    "hooked sites": ("site", "a routed step of three rows"),
+    "edits of one picture": ("edit", "all of them, the first included"),
 }
+"""The unit of each axis, and what is timed."""
 ROWS = 3
 
 
@@ -75,7 +76,8 @@ def measure_growth(
     for axis in axes:
         given: dict[str, Any] = {
             "axis": axis,
-            "unit": UNITS[axis],
+            "unit": UNITS[axis][0],
+            "timed": UNITS[axis][1],
             "engine": editor.session.engine.name,
             "model": model,
         }
@@ -131,8 +133,15 @@ def _measured(
         seconds = Range.of(done.timings[f"{x:g}"].seconds)
         if seconds is not None:
             points.append(Point(x=x, seconds=seconds))
-    why = done.failure(*done.timings)
-    return Growth(**given, points=tuple(points), fit=fit(points), failure=why or None)
+    failed = {name: one.failure for name, one in done.timings.items() if one.failure is not None}
+    first = next(iter(failed.items()), None)
+    # One cause, for they are mostly alike: a pack has one size, a device so much memory.
+    why = first and (
+        f"{len(failed)} of {len(runs)} points are missing; {first[0]}: {first[1]}"
+        if len(failed) > 1
+        else f"{first[0]}: {first[1]}"
+    )
+    return Growth(**given, points=tuple(points), fit=fit(points), failure=why)
 
 
 def _rows(editor: Editor, plan: GrowthPlan) -> dict[float, Callable[[], object]]:

@@ -197,7 +197,8 @@ class Growth(_Record):
 
     Attributes:
         axis: rows, pixels, steps, hooked sites, or edits of one picture.
-        unit: of x.
+        unit: of x, one of them.
+        timed: what takes the time, such as "a plain step".
         engine: what ran it.
         model: as it was named.
         points: in the order of x.
@@ -207,6 +208,7 @@ class Growth(_Record):
 
     axis: str
     unit: str
+    timed: str = ""
     engine: str
     model: str
     points: tuple[Point, ...]

@@ -16,6 +16,7 @@ from scumble_bench.reports.wording import digits, machine, seconds_text
 __all__ = ["fitted", "growth"]
 
 COLUMNS = 3
+WIDEST = 48  # characters of a law beside its engine
 
 
 def fitted(one: Growth) -> str:
@@ -25,7 +26,8 @@ def fitted(one: Growth) -> str:
     constant, slope = one.fit.constant, one.fit.slope
     sign = "+" if slope >= 0 else "−"
     per = f"{seconds_text(abs(slope))} per {one.unit}"
-    return f"{seconds_text(constant)} {sign} {per}, R² {digits(one.fit.r_squared)}"
+    start = f"{'−' if constant < 0 else ''}{seconds_text(abs(constant))}"
+    return f"{start} {sign} {per}, R² {digits(one.fit.r_squared)}"
 
 
 def growth(bench: Bench) -> Plot | None:
@@ -33,7 +35,7 @@ def growth(bench: Bench) -> Plot | None:
     panels: dict[tuple[str, str, str], list[Growth]] = {}
     for one in bench.growth:
         if one.points:
-            panels.setdefault((one.axis, one.unit, one.model), []).append(one)
+            panels.setdefault((one.axis, one.timed, one.model), []).append(one)
     if not panels:
         return None
     rows = math.ceil(len(panels) / COLUMNS)
@@ -44,18 +46,19 @@ def growth(bench: Bench) -> Plot | None:
         engines = list(dict.fromkeys(one.engine for one in bench.growth))
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
-        for axes, ((axis, unit, model), of) in zip(grid.flat, panels.items(), strict=False):
+        for axes, ((axis, timed, model), of) in zip(grid.flat, panels.items(), strict=False):
             for one in of:
                 _line(axes, one, theme.colours[engines.index(one.engine) % len(theme.colours)])
             axes.set_xlim(0, None)
             axes.set_ylim(0, None)
             axes.grid()
-            axes.set_xlabel(axis if axis == unit or axis == f"{unit}s" else f"{axis} ({unit})")
+            axes.set_xlabel(axis)
             axes.set_ylabel("seconds")
-            titled(axes, f"Time against {axis}", theme, shortened(model, 40))
-            axes.legend(loc="upper left", bbox_to_anchor=(-0.2, -0.2), fontsize=7.5)
-            if all(point.x == int(point.x) for one in of for point in one.points):
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            said = ", ".join(part for part in (shortened(model, 30), timed) if part)
+            titled(axes, f"Time against {axis}", theme, said)
+            axes.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.18), fontsize=7.5)
+            whole = all(point.x == int(point.x) for one in of for point in one.points)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
         figure.supxlabel(
             f"median, 10th to 90th percentile; line by least squares; on "
             f"{shortened(machine(bench.provenance), 90)}",
@@ -67,7 +70,7 @@ def growth(bench: Bench) -> Plot | None:
         for of in panels.values()
         for one in of
     )
-    return Plot("growth", f"What time grows with. {told}.", (3.7 * columns + 0.6, 3.3 * rows), draw)
+    return Plot("growth", f"What time grows with. {told}.", (3.7 * columns + 0.6, 3.7 * rows), draw)
 
 
 def _line(axes: Axes, one: Growth, colour: str) -> None:
@@ -75,7 +78,8 @@ def _line(axes: Axes, one: Growth, colour: str) -> None:
     axes.plot(xs, [point.seconds.median for point in one.points], "o", color=colour, markersize=5)
     for point in one.points:
         axes.plot([point.x] * 2, [point.seconds.p10, point.seconds.p90], color=colour, alpha=0.5)
-    label = f"{one.engine}: {fitted(one)}"
+    # As wide as a panel: a longer one would narrow all of them.
+    label = f"{one.engine}: {shortened(fitted(one), WIDEST)}"
     if one.fit is None:
         axes.plot([], [], "o", color=colour, label=label)
         return

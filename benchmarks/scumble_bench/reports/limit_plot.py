@@ -104,7 +104,7 @@ def _roofs(
     if not reach:
         axes.set_axis_off()
         return
-    for ceiling in ceilings:
+    for place, ceiling in enumerate(ceilings):
         colour = colours.get((ceiling.engine, ceiling.precision), theme.quiet)
         knee = ceiling.flops_per_second / ceiling.bytes_per_second
         xs = (min(reach) / 3, knee, max(reach) * 6)
@@ -112,10 +112,11 @@ def _roofs(
         axes.annotate(
             f"{ceiling.engine} {ceiling.precision}: {digits(ceiling.flops_per_second / GIGA)} "
             f"GFLOP/s, {digits(ceiling.bytes_per_second / GIGA)} GB/s",
-            (xs[-1], ceiling.flops_per_second / GIGA), (0, 4), textcoords="offset points",
-            ha="right", fontsize=8, color=colour,
+            # Below one another, clear of all lines: peaks of two engines are often the same.
+            (1, 1), (0, -4 - 12 * place), xycoords="axes fraction", textcoords="offset points",
+            ha="right", va="top", fontsize=8, color=colour,
         )  # fmt: skip
-    shapes = "osD^vP*X"
+    shapes = "osD^vP*X<>hd"
     of = list(dict.fromkeys(one.variant for one in variants))
     for one, x, y in placed:
         colour = colours[one.engine, one.precision]
@@ -128,7 +129,7 @@ def _roofs(
     heights = [*(y for _, _, y in placed), *(roof(one, reach[0]) / GIGA for one in ceilings)]
     peaks = [one.flops_per_second / GIGA for one in ceilings]
     across = round_numbers(min(reach) / 3, max(reach) * 6)
-    up = round_numbers(min(heights) / 2, max(*heights, *peaks) * 1.2)
+    up = round_numbers(min(heights) / 2, max(*heights, *peaks) * 2)
     axes.set_xticks(across, [f"{tick:g}" for tick in across])
     axes.set_yticks(up, [f"{tick:g}" for tick in up])
     axes.minorticks_off()

@@ -79,3 +79,15 @@ def test_a_point_that_fails_is_told_and_the_others_stay(small: Path):
         (rows,) = measure_growth(editor, "tiny", ("rows",), PLAN)
     assert [point.x for point in rows.points] == [1, 3]
     assert rows.failure == "2: MemoryError: too many rows"
+
+
+def test_many_points_that_fail_are_told_once(small: Path):
+    with Editor.load(small, engine="torch", device="cpu") as editor:
+
+        def step(ports: dict[str, np.ndarray]) -> object:
+            raise MemoryError("no row")
+
+        editor.session.engine.step = step  # pyright: ignore[reportAttributeAccessIssue]
+        (rows,) = measure_growth(editor, "tiny", ("rows",), PLAN)
+    assert rows.points == ()
+    assert rows.failure == "3 of 3 points are missing; 1: MemoryError: no row"

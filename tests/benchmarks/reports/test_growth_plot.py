@@ -12,6 +12,8 @@ def test_a_law_is_told_with_its_units_or_why_there_is_none(bench: Bench):
     assert fitted(bench.growth[0]) == "2.00 ms + 3.50 ms per row, R² 0.998"
     falling = bench.growth[0].model_copy(update={"fit": Fit(constant=1, slope=-0.5, r_squared=1)})
     assert fitted(falling) == "1.00 s − 500 ms per row, R² 1.00"
+    below = bench.growth[0].model_copy(update={"fit": Fit(constant=-0.5, slope=1, r_squared=1)})
+    assert fitted(below) == "−500 ms + 1.00 s per row, R² 1.00"
     assert fitted(bench.growth[-1]) == "the third edit ran out of memory"
     silent = bench.growth[-1].model_copy(update={"failure": None})
     assert fitted(silent) == "too few points for a line"
