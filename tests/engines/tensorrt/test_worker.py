@@ -2,11 +2,8 @@
 
 import io
 import json
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,27 +103,47 @@ def test_a_child_that_falls_silent_is_an_error(
     assert one_sentence(error).endswith(f": {reason}.")
 
 
-def test_an_interrupt_ends_the_child(
-    library: Library, order: Order, says: Callable[[str], None], tmp_path: Path
-):
+INTERRUPTED = """
+import signal, subprocess, sys, threading, time
+from pathlib import Path
+
+from scumble.packs import read_manifest
+from scumble_engines.tensorrt import worker
+from scumble_engines.tensorrt.library import find_library
+from scumble_engines.tensorrt.orders import Order
+from scumble_engines.tensorrt.targets import read_targets
+
+folder, mark = map(Path, sys.argv[1:])
+library = find_library()
+target = read_targets("sm89", library, None)[0]
+order = Order(folder, read_manifest(folder), "vae_encoder", target, stripped=False)
+popen = subprocess.Popen
+child = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+subprocess.Popen = lambda command, **how: popen([sys.executable, "-c", child], **how)
+# A process that was started in the background ignores interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def interrupt():
+    while not (mark.exists() and mark.read_text()):
+        time.sleep(0.01)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    worker.build_apart(library, order)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.usefixtures("library")
+def test_an_interrupt_ends_the_child(pack: Path, tmp_path: Path):
+    """In a program of its own: a signal that goes astray would end the tests."""
     mark = tmp_path / "pid"
-    says(f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)")
-
-    def interrupt() -> None:
-        while not (mark.exists() and mark.read_text()):
-            time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-    # A process that was started in the background ignores interrupts.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            build_apart(library, order)
-    finally:
-        thread.join()
-        signal.signal(signal.SIGINT, before)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, pack, mark], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "interrupted\n", done.stderr
     assert not Path(f"/proc/{mark.read_text()}").exists()
 
 
