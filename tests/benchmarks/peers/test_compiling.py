@@ -70,6 +70,9 @@ def test_traced_it_agrees(small: Path, work: Any, picture: Array, entry: PeerEnt
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(" " in torch.__file__, reason="inductor links from no path with a space")
+# Of a module that torch 2.13 itself loads with its compiler.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_inductor_agrees(small: Path, work: Any, picture: Array):
     (entry,) = (e for e in COMPILED if e.method == "generate")
     with Editor.load(small, engine="torch", device="cpu") as editor:
