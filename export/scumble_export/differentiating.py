@@ -36,9 +36,25 @@ def differentiated(module: nn.Module, examples: Mapping[str, Array]) -> fx.Graph
         tracing_mode="fake",
         _allow_non_fake_inputs=True,
     )(*as_tensors(examples))
+    _merge_views(graph.graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph.eval()
+
+
+def _merge_views(graph: fx.Graph) -> None:
+    """Let a view of a view be one of what both show, and none where that has the shape already.
+
+    Every linear layer leaves two in a row in each direction, and runtimes merge none of them.
+    """
+    for node in graph.find_nodes(op="call_function", target=aten.view.default):
+        shown = node.args[0]
+        while shown.target == aten.view.default:
+            shown = shown.args[0]
+        if shown.meta["val"].shape == node.meta["val"].shape:
+            node.replace_all_uses_with(shown)
+        else:
+            node.replace_input_with(node.args[0], shown)
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
@@ -50,7 +66,9 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
         aten.convolution_backward.default: _convolution_backward,
         aten.upsample_nearest2d_backward.default: _upsample_nearest2d_backward,
         aten.native_group_norm.default: _group_norm,
+        aten.native_group_norm_backward.default: _group_norm_backward,
         aten.native_layer_norm.default: _layer_norm,
+        aten.native_layer_norm_backward.default: _layer_norm_backward,
     }
 
 
@@ -117,26 +135,78 @@ def _group_norm(
     groups: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the normalised input, and the mean and inverse deviation that its derivative takes."""
+    """Return the result, and what its derivative takes: what was normalised, and by how much.
+
+    An operator of torch gives the mean in its second place. All that is done with it is to hand it
+    to the derivative, which is ours too, and has to do less with the other.
+    """
     del cells
-    normed, mean, inverse = _normed(x.reshape(rows, groups, -1), (2,), eps)
+    normed, inverse = _normed(x.reshape(rows, groups, -1), (2,), eps)
     shape = (1, channels, *(1,) * (x.dim() - 2))
-    scaled = normed.reshape(x.shape) * weight.reshape(shape) + bias.reshape(shape)
-    return scaled, mean[..., 0], inverse[..., 0]
+    scaled = normed.to(x.dtype).reshape(x.shape) * weight.reshape(shape) + bias.reshape(shape)
+    return scaled, normed, inverse
+
+
+def _group_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    normed: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    rows: int,
+    channels: int,
+    cells: int,
+    groups: int,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, None, None]:
+    """Return the derivative by the input alone."""
+    del x, rows, cells, groups
+    assert list(wanted) == [True, False, False]
+    slope = grad * weight.reshape(1, channels, *(1,) * (grad.dim() - 2))
+    slope = _normed_backward(slope.reshape(normed.shape), normed, inverse, (2,))
+    return slope.reshape(grad.shape), None, None
 
 
 def _layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Likewise; TensorRT refuses a LayerNormalization that gives more than its output."""
-    normed, mean, inverse = _normed(x, tuple(range(-len(shape), 0)), eps)
-    return normed * weight + bias, mean, inverse
+    normed, inverse = _normed(x, _last(shape), eps)
+    return normed.to(x.dtype) * weight + bias, normed, inverse
 
 
-def _normed(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (x - mean) / deviation, in fp32 at least, with mean and inverse deviation."""
+def _layer_norm_backward(
+    grad: Tensor,
+    x: Tensor,
+    shape: Sequence[int],
+    normed: Tensor,
+    inverse: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, None, None]:
+    """Return the derivative by the input alone."""
+    del x, bias
+    assert list(wanted) == [True, False, False]
+    return _normed_backward(grad * weight, normed, inverse, _last(shape)), None, None
+
+
+def _last(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(range(-len(shape), 0))
+
+
+def _normed(x: Tensor, axes: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
+    """Return (x - mean) / deviation and 1 / deviation, in fp32 at least."""
     wide = x if x.dtype == torch.float64 else x.float()
-    mean = wide.mean(axes, keepdim=True)
-    off = wide - mean
-    inverse = (off.square().mean(axes, keepdim=True) + eps).rsqrt()
-    return (off * inverse).to(x.dtype), mean, inverse
+    off = wide - wide.mean(axes, keepdim=True)
+    inverse = ((off * off).mean(axes, keepdim=True) + eps).rsqrt()
+    return off * inverse, inverse
+
+
+def _normed_backward(
+    grad: Tensor, normed: Tensor, inverse: Tensor, axes: tuple[int, ...]
+) -> Tensor:
+    """Return the derivative by x of the sum of grad times `normed`, in the precision of grad."""
+    wide = grad.to(normed.dtype)
+    along = (wide * normed).mean(axes, keepdim=True)
+    return (inverse * (wide - wide.mean(axes, keepdim=True) - normed * along)).to(grad.dtype)

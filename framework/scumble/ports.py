@@ -102,6 +102,12 @@ CONTROL_GROUPS: tuple[Group, ...] = (
 
 RECORD: frozenset[Group] = frozenset({"record"})
 
+ADDRESSING: Mapping[str, str] = {
+    "route": "addressable", "mix.row": "addressable", "join.row": "addressable",
+    "feature_route": "rows", "record.row": "rows",
+}  # fmt: skip
+"""Ports whose values are rows -> the axis whose rows they may be."""
+
 BY_NAME = {port.name: port for port in (*INPUTS, *ADDED)}
 
 
@@ -125,8 +131,12 @@ class PortSizes:
 
     def axis(self, symbol: str, rows: int, replayed: bool) -> int | None:
         """Return the size of an axis, or None where any size is allowed."""
+        return _size(symbol, self.axes(rows, replayed))
+
+    def axes(self, rows: int, replayed: bool) -> dict[str, int | None]:
+        """Return the size of every axis that has a name, or None where any size is allowed."""
         channels, height, width = self.latent
-        sizes: dict[str, int | None] = {
+        return {
             "rows": rows,
             "addressable": rows + replayed,
             "channels": channels,
@@ -140,7 +150,6 @@ class PortSizes:
             "resnet": self.sites.count("resnet"),
             "words": None,
         }
-        return sizes[symbol] if symbol in sizes else int(symbol)
 
 
 def inputs_of(groups: Iterable[Group], added: bool) -> tuple[Port, ...]:
@@ -184,9 +193,11 @@ def check_inputs(ports: Mapping[str, object], sizes: PortSizes) -> int:
         if port.name not in ports:
             raise PortError(f"port {port.name!r} is missing; its group {port.group!r} was fed.")
     paths = {f"source.{site.path}" for site in sizes.sites if site.kind != "resnet"}
+    # Once for all ports: it counts sites, and a gradient has many ports.
+    axes = sizes.axes(rows, replayed)
     for name, value in ports.items():
         if BY_NAME.get(name) in declared:
-            _check_one(BY_NAME[name], value, sizes, rows, replayed)
+            _check_one(BY_NAME[name], value, axes)
         elif name not in paths or not replayed:
             known = ", ".join(
                 port.name for port in inputs_of(CONTROL_GROUPS, sizes.pooled is not None)
@@ -195,14 +206,18 @@ def check_inputs(ports: Mapping[str, object], sizes: PortSizes) -> int:
     return rows
 
 
-def _check_one(port: Port, value: object, sizes: PortSizes, rows: int, replayed: bool) -> None:
+def _size(symbol: str, axes: Mapping[str, int | None]) -> int | None:
+    return axes[symbol] if symbol in axes else int(symbol)
+
+
+def _check_one(port: Port, value: object, axes: Mapping[str, int | None]) -> None:
     if not isinstance(value, np.ndarray):
         raise PortError(f"port {port.name!r} is a {type(value).__name__}, want a numpy array.")
     array = cast("Array", value)
     kinds = "iu" if port.dtype == "index" else "f"
     if array.dtype.kind not in kinds:
         raise PortError(f"port {port.name!r} has dtype {array.dtype}, want {port.dtype}.")
-    wanted = tuple(sizes.axis(symbol, rows, replayed) for symbol in port.axes)
+    wanted = tuple(_size(symbol, axes) for symbol in port.axes)
     fits = len(array.shape) == len(wanted) and all(
         size is None or size == given for given, size in zip(array.shape, wanted, strict=True)
     )
@@ -212,13 +227,11 @@ def _check_one(port: Port, value: object, sizes: PortSizes, rows: int, replayed:
             for symbol, size in zip(port.axes, wanted, strict=True)
         )
         raise PortError(f"port {port.name!r} has shape {array.shape}, want ({shown}).")
-    beyond = rows + replayed
-    limits = {"route": beyond, "mix.row": beyond, "join.row": beyond,
-              "feature_route": rows, "record.row": rows}  # fmt: skip
-    if port.name in limits and (array.min() < 0 or array.max() >= limits[port.name]):
+    limit = axes[ADDRESSING[port.name]] if port.name in ADDRESSING else None
+    if limit is not None and (array.min() < 0 or array.max() >= limit):
         raise PortError(
             f"port {port.name!r} addresses row {int(array.max())} or {int(array.min())}; "
-            f"rows are 0 to {limits[port.name] - 1}."
+            f"rows are 0 to {limit - 1}."
         )
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scumble_export import differentiating
 from scumble_export.differentiating import differentiated
 from scumble_export.tracing import GraphRun, traced
 
@@ -47,6 +48,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "group norm": lambda: nn.GroupNorm(2, 4, eps=1e-4),
     "layer norm": lambda: nn.LayerNorm(7, eps=1e-4),
     "enlarged": Doubled,
+    "linear, twice": lambda: nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 3, bias=False)),
     "gated": lambda: nn.Sequential(nn.SiLU(), nn.Conv2d(4, 4, 1), nn.GELU()),
 }
 
@@ -76,6 +78,24 @@ def test_a_layer_written_out(name: str, tmp_path: Path):
             np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=2e-5 * np.abs(theirs).max())
     kinds = {node.op_type for node in onnx.load(path).graph.node}
     assert not kinds & {"ScatterND", "ScatterElements", "GatherND", "GatherElements"}
+
+
+def test_no_view_of_a_view_is_left(monkeypatch: pytest.MonkeyPatch):
+    """A linear layer puts its input's axes together and its output's apart."""
+    module = Sloped(nn.Sequential(nn.Linear(7, 5), nn.Linear(5, 3)))
+    examples = {
+        "given": np.ones((1, 4, 8, 7), np.float32), "weights": np.ones((1, 4, 8, 3), np.float32)
+    }  # fmt: skip
+    view = torch.ops.aten.view.default
+
+    def views() -> list[bool]:
+        """Whether each view is one of another view."""
+        nodes = differentiated(module, examples).graph.find_nodes(op="call_function", target=view)
+        return [node.args[0].target == view for node in nodes]
+
+    assert not any(views())
+    monkeypatch.setattr(differentiating, "_merge_views", lambda graph: None)
+    assert any(views())
 
 
 def _bytes(model: object) -> bytes:

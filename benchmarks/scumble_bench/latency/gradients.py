@@ -1,6 +1,7 @@
 """Part `gradient`: one gradient of MAG-Edit's loss by torch, and by the graph of the demo pack."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def measure(settings: Settings) -> Part:
         for name, editor in editors.items():
             engine, ports = editor.session.engine, gradient_ports(editor)
             found[name] = engine.gradient(ports).latents
-            cells.append(Cell(name, lambda e=engine, p=ports: e.gradient(p)))
+            run = partial(engine.gradient, ports)
+            cells.append(Cell(name, run, prepare=run))
         part.facts["distance"] = apart = _distance(found["onnxruntime"], found["torch"])
         if not apart < AGREEMENT:
             why = f"the gradients differ by {apart:.1e} of the largest value"

@@ -29,6 +29,8 @@ UNITS: Mapping[Axis, tuple[str, str]] = {
     "edits of one picture": ("edit", "all of them, the first included"),
 }
 """The unit of each axis, and what is timed."""
+OF_STEPS: frozenset[Axis] = frozenset({"rows", "pixels", "hooked sites"})
+"""Axes along which a single UNet step is timed, each after one like it."""
 ROWS = 3
 
 
@@ -127,7 +129,9 @@ def hooked_ports(editor: Editor, count: int) -> dict[str, object]:
 def _measured(
     given: Mapping[str, Any], runs: Mapping[float, Callable[[], object]], rounds: int
 ) -> Growth:
-    done = interleave(*(Cell(f"{x:g}", run) for x, run in runs.items()), rounds=rounds)
+    alone = given["axis"] in OF_STEPS
+    cells = [Cell(f"{x:g}", run, run if alone else None) for x, run in runs.items()]
+    done = interleave(*cells, rounds=rounds)
     points: list[Point] = []
     for x in runs:
         seconds = Range.of(done.timings[f"{x:g}"].seconds)

@@ -2,7 +2,9 @@
 
 What disturbs a machine for a while disturbs every cell of a round alike, so a ratio is taken within
 each round and its median reported. The order is reversed in every second round, so that no cell
-always runs after the same one. A cell that fails is reported with its cause, and the others go on.
+always runs after the same one. Before each there is a short rest, for runtimes let their threads
+spin for a while after a run, and would take the cores from the next cell. A cell that fails is
+reported with its cause, and the others go on.
 """
 
 import time
@@ -12,7 +14,11 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["Cell", "Comparison", "Spread", "Timing", "cause_of", "interleave"]
+__all__ = ["REST", "Cell", "Comparison", "Spread", "Timing", "cause_of", "interleave"]
+
+
+REST = 0.02
+"""Seconds; threads of OpenMP spin for some ms, those of ONNX Runtime's own defaults up to 30."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,8 @@ class Cell:
     Attributes:
         name: unique within a comparison.
         run: what is timed; what it returns is dropped.
-        prepare: called before each run, untimed; loading belongs here.
+        prepare: called before each run, untimed; loading belongs here. A cell of a single UNet
+            step is prepared by itself, for in sampling a step follows a step.
     """
 
     name: str
@@ -127,6 +134,7 @@ def interleave(
     rounds: int,
     warmup: int = 1,
     clock: Callable[[], float] = time.perf_counter,
+    rest: Callable[[float], object] = time.sleep,
     tell: Callable[[str], object] = lambda name: None,
 ) -> Comparison:
     """Run cells alternately and return what they took.
@@ -136,6 +144,7 @@ def interleave(
         rounds: timed runs of each cell.
         warmup: runs of each cell before that, untimed.
         clock: in seconds.
+        rest: called with `REST` before each turn.
         tell: called with a cell's name after each turn of it, timed or not, taken or not.
 
     Raises:
@@ -152,6 +161,7 @@ def interleave(
     for number in range(-warmup, rounds):
         for cell in cells if number % 2 == 0 else cells[::-1]:
             if cell.name not in failures:
+                rest(REST)
                 try:
                     spent = _timed(cell, clock)
                     if number >= 0:

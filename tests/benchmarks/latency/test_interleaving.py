@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scumble_bench.latency.interleaving import Cell, Comparison, Spread, Timing, interleave
+from scumble_bench.latency.interleaving import REST, Cell, Comparison, Spread, Timing, interleave
 
 
 class Clock:
@@ -16,6 +16,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+    def rest(self, seconds: float) -> None:
+        assert seconds == REST
+        self.order.append("-")
+        self.now += 64
 
     def cell(self, name: str, *seconds: float | Exception, prepare: float | None = None) -> Cell:
         """A cell that takes so long each time; an exception is raised in its place."""
@@ -39,7 +44,7 @@ def clock() -> Clock:
 
 
 def run(clock: Clock, *cells: Cell, rounds: int = 3, warmup: int = 0) -> Comparison:
-    return interleave(*cells, rounds=rounds, warmup=warmup, clock=clock)
+    return interleave(*cells, rounds=rounds, warmup=warmup, clock=clock, rest=clock.rest)
 
 
 def numbers(spread: Spread | None) -> tuple[float, float, float]:
@@ -54,16 +59,23 @@ def test_seconds_are_those_of_each_round_and_warmup_is_not_counted(clock: Clock)
     assert (done.rounds, done.warmup) == (3, 1)
 
 
+def test_threads_come_to_rest_before_each_turn_and_that_is_not_timed(clock: Clock):
+    done = run(clock, clock.cell("a", 9, 1, 2), clock.cell("b", 9, 4, 5), rounds=2, warmup=1)
+    assert "".join(clock.order) == "-b-a-a-b-b-a"
+    assert done.timings["b"].seconds == (4, 5)
+    assert clock.now == 30 + 6 * 64
+
+
 def test_cells_alternate_and_every_second_round_is_reversed(clock: Clock):
     cells = [clock.cell(name, *[1] * 5) for name in "abc"]
     run(clock, *cells, rounds=4, warmup=1)
-    assert "".join(clock.order) == "cbaabccbaabccba"
+    assert "".join(clock.order).replace("-", "") == "cbaabccbaabccba"
 
 
 def test_preparing_is_not_timed(clock: Clock):
     done = run(clock, clock.cell("a", 1, 2, prepare=50), rounds=2)
     assert done.timings["a"].seconds == (1, 2)
-    assert clock.now == 103
+    assert clock.now == 103 + 2 * 64
 
 
 def test_a_ratio_is_the_median_of_those_within_each_round(clock: Clock):

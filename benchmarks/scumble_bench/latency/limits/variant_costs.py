@@ -72,7 +72,8 @@ def measure_variants(
     for name, variant in variants.items():
         # What an engine has no ports for is said of that variant, and the others go on.
         try:
-            cells.append(Cell(name, variant_call(subject.editor, variant, rows)))
+            call = variant_call(subject.editor, variant, rows)
+            cells.append(Cell(name, call, prepare=call))
         except Exception as error:  # as said above
             failed[name] = cause_of(error)
     done = interleave(*cells, rounds=rounds) if cells else None
