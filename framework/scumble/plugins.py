@@ -1,10 +1,13 @@
 """Plugins: listed without importing, loaded by name, and held to the hooks they may implement."""
 
+import functools
 import importlib.metadata
 import inspect
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from typing import Any, ClassVar, cast
 
 from scumble.errors import OptionError, PluginError
@@ -106,15 +109,29 @@ class Listed:
 
 def list_entries(group: str = PLUGINS) -> dict[str, tuple[Listed, ...]]:
     """Return what is installed, by name, importing nothing; two of a name are a conflict."""
+    return dict(_scanned(group, tuple((path, _changed(path)) for path in sys.path)))
+
+
+def _changed(path: str) -> int:
+    """Return when something was last added to a folder or taken out, as installers do."""
+    try:
+        return os.stat(path or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=8)
+def _scanned(group: str, folders: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[Listed, ...]]:
+    """Likewise; `folders` are those looked into, for every edit asks and a scan takes 40 ms."""
+    del folders
     found: dict[str, tuple[Listed, ...]] = {}
+    # Name and version are parsed each time they are asked for: once a distribution, not an entry.
+    origins: dict[Distribution | None, tuple[str, str]] = {}
     for entry in sorted(importlib.metadata.entry_points(group=group), key=lambda e: e.name):
-        metadata = entry.dist
-        listed = Listed(
-            entry.name,
-            metadata.name if metadata else "unknown",
-            metadata.version if metadata else "unknown",
-            entry,
-        )
+        dist = entry.dist
+        if dist not in origins:
+            origins[dist] = (dist.name, dist.version) if dist else ("unknown", "unknown")
+        listed = Listed(entry.name, *origins[dist], entry)
         others = found.get(entry.name, ())
         # One distribution can be seen twice on sys.path; that is no conflict.
         if not any(other.origin == listed.origin for other in others):

@@ -1,5 +1,7 @@
 """Plugins are listed without importing, and loaded by name; a broken one is reported as its own."""
 
+import importlib.metadata
+import os
 import re
 import sys
 from typing import Any
@@ -160,3 +162,29 @@ class TestBroken:
 def test_a_plugin_without_options_has_none():
     assert Plugin.options_type is NoOptions
     assert Plugin(NoOptions()).options == NoOptions()
+
+
+def test_what_is_installed_is_looked_for_once_until_a_folder_changes(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+):
+    site = install("early", {GROUP: {"early": "early:Early"}})
+    os.utime(site, (1, 1))
+    scans: list[str] = []
+
+    def noted(*, group: str) -> importlib.metadata.EntryPoints:
+        scans.append(group)
+        return scan(group=group)
+
+    scan = importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", noted)
+    assert "early" in list_entries()
+    list_entries()["late"] = ()
+    assert "late" not in list_entries()
+    assert scans == [GROUP]
+    # As pip does it: into a folder that was looked into before.
+    info = site / "late-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nlate = late:Late\n")
+    assert list_entries()["late"][0].origin == "late 1.0"
+    assert scans == [GROUP, GROUP]
