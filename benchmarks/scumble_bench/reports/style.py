@@ -27,6 +27,8 @@ __all__ = [
 DPI = 160
 COLOURS = 128
 NO_DITHER = Image.Dither.NONE
+NAME = 68
+"""Characters of a name beside its row; method, engine, precision, edit and convention fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def titled(axes: Axes, title: str, theme: Theme, below: str = "") -> Text:
 
 def bare(axes: Axes, names: Sequence[str]) -> None:
     """Make the vertical axis a list of names, the first on top, without line and ticks."""
-    axes.set_yticks(range(len(names)), [shortened(name) for name in names])
+    axes.set_yticks(range(len(names)), [shortened(name, NAME) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
