@@ -284,11 +284,14 @@ def _shapes(plan: BenchPlan, begin: Begin) -> tuple[tuple[Measured, ...], str]:
 
 
 def _settings(plan: BenchPlan) -> dict[str, Any]:
-    """Return the plan as JSON takes it, axes among the rest."""
+    """Return the plan as JSON takes it, axes among the rest; of a folder its name alone.
+
+    Where it lies is the machine's own affair, and a report is shown to others.
+    """
     told: dict[str, Any] = {}
     for part in (plan.axes, plan):
         for each in fields(part):
             value: Any = getattr(part, each.name)
             if each.name not in ("axes", "grows", "products", "copied"):
-                told[each.name] = str(value) if isinstance(value, Path) else value
+                told[each.name] = value.name if isinstance(value, Path) else value
     return told

@@ -63,7 +63,7 @@ def ratios(bench: Bench) -> Plot | None:
         axes.set_xlim(min(ticks[0], *ends) / 1.1, max(ticks[-1], *ends) * 1.35)
         axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
         axes.minorticks_off()
-        base = shortened(named.get(bench.baseline, bench.baseline))
+        base = shortened(named.get(bench.baseline, bench.baseline), 44)
         axes.set_xlabel(
             f"times as fast as the baseline (log scale)\nbaseline: {base}\n"
             "median, 10th to 90th percentile of the ratio, round by round"

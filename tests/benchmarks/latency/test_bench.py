@@ -97,3 +97,14 @@ def test_the_short_matrix_keeps_what_was_asked_for():
 def test_a_peer_that_there_is_not_is_refused():
     with pytest.raises(OptionError, match="no peer 'x'"):
         peers_named(("plain diffusers", "x"))
+
+
+def test_a_report_names_a_folder_and_not_where_it_lies(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench, "measure_matrix", lambda *given: ((), "nothing"))
+    monkeypatch.setattr(bench, "measure_shapes", lambda settings: ())
+    asked = replace(plan(small), limits=False, growth=False, gradient=False)
+    made = run_bench(replace(asked, shapes=tmp_path / "sd15", shapes_pack=tmp_path / "sd15-pack"))
+    assert (made.settings["shapes"], made.settings["shapes_pack"]) == ("sd15", "sd15-pack")
+    assert str(tmp_path) not in str(made.settings)
