@@ -122,7 +122,7 @@ def _changed(path: str) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _scanned(group: str, folders: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[Listed, ...]]:
-    """Likewise; `folders` are those looked into, for every edit asks and a scan takes 40 ms."""
+    """Likewise; `folders` are those looked into, for every edit asks and a scan takes 7 ms."""
     del folders
     found: dict[str, tuple[Listed, ...]] = {}
     # Name and version are parsed each time they are asked for: once a distribution, not an entry.

@@ -20,6 +20,8 @@ SAMPLING = "sampling"
 ORDER = ("text", "encode", "inversion", SAMPLING, "decode", "host")
 COLOURS = {"text": 5, "encode": 2, "inversion": 4, SAMPLING: 0, "decode": 3, "host": 1}
 """Stage -> which colour of the theme."""
+KEY = 130
+"""Characters of stages side by side in the key."""
 
 
 def stages(bench: Bench) -> Plot | None:
@@ -47,7 +49,8 @@ def stages(bench: Bench) -> Plot | None:
         shares.set_xlim(0, 100)
         titled(seconds, "Where the time goes", theme, shortened(common, 90))
         handles, labels = seconds.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+        columns = max(1, min(len(labels), KEY // max(map(len, labels))))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
     told = "; ".join(
         f"{cell.name}: "
