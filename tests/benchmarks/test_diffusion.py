@@ -12,6 +12,7 @@ from scumble_bench.rooms.diffusion import (
     LatentShelf,
     TextToNoise,
     compile_denoiser,
+    level_weights,
 )
 
 
@@ -42,6 +43,29 @@ def test_the_loss_is_that_of_the_noise_and_a_little_of_the_words(losses: Diffusi
     assert noise > 0
     assert words > 0
     assert whole == pytest.approx(noise + WORD_WEIGHT * words, rel=1e-4)
+
+
+def test_levels_count_by_min_snr_and_by_the_root_where_noise_outweighs():
+    ratios = torch.tensor([500.0, 10.0, 5.0, 2.0, 1.0, 0.25, 0.01])
+    wanted = torch.tensor([0.01, 0.5, 1.0, 1.0, 1.0, 2.0, 10.0])
+    assert torch.allclose(level_weights(ratios), wanted)
+
+
+def test_the_noise_is_weighted_by_its_level(
+    losses: DiffusionLosses, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[torch.Tensor] = []
+
+    def nothing(noisy: torch.Tensor, times: torch.Tensor, text: torch.Tensor) -> Any:
+        seen.append(times)
+        return torch.zeros_like(noisy), torch.zeros(2, 256, text.shape[1])
+
+    losses.denoise = nothing
+    monkeypatch.setattr(torch, "randn_like", torch.ones_like)
+    for _ in range(5):
+        noise = float(losses()[1])
+        alpha = losses.alphas[seen.pop()]
+        assert noise == pytest.approx(float(level_weights(alpha / (1 - alpha)).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("broken", ["raises", "differs"])

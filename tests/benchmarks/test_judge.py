@@ -1,4 +1,4 @@
-"""The judge, its accuracy, and the pictures that it is trained on."""
+"""The judge, and its accuracy."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from scumble_bench.rooms import CHECKPOINT, world
 from scumble_bench.rooms.dataset import COLOURS, NOUNS, POSES
 from scumble_bench.rooms.judge import Judge, Logits, Verdict, verdicts_of
 from scumble_bench.rooms.judge_network import JudgeNetwork, load_network, pooled, save_network
-from scumble_bench.rooms.judge_training import judge_accuracy, worsen
+from scumble_bench.rooms.judge_training import judge_accuracy
 
 # Saving a judge traces its network, which takes seconds.
 pytestmark = pytest.mark.thorough
@@ -129,15 +129,6 @@ def test_logits_of_any_size_are_judged():
     assert verdict.present["cat"] == 1
     assert verdict.present["dog"] == 0
     assert verdict.colour["cat"] == "blue"
-
-
-def test_worsened_pictures_stay_pictures_and_differ():
-    torch.manual_seed(0)
-    pictures = torch.rand(6, 3, 128, 128) * 2 - 1
-    worse = worsen(pictures)
-    assert worse.shape == pictures.shape
-    assert float(worse.abs().max()) <= 1
-    assert not torch.equal(worse, pictures)
 
 
 class _TellsTheTruth:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from scumble_bench.rooms.muon import matrices_of
 from scumble_bench.rooms.progress import Clock, RunState
 from scumble_bench.rooms.stepper import Stage, Stepper, cosine_rate
 
@@ -50,6 +51,38 @@ def test_a_loaded_stepper_goes_on_as_if_it_had_never_stopped(tmp_path: Path):
     second.step(0.2)
     assert resumed.weight.item() == straight.weight.item()
     assert second.averaged().weight.item() == one.averaged().weight.item()
+
+
+def test_muon_trains_the_matrices_and_adamw_the_rest(tmp_path: Path):
+    def stepper() -> tuple[Any, Stepper]:
+        torch.manual_seed(0)
+        module = torch.nn.Linear(20, 20)
+        points = torch.randn(8, 20)
+
+        def losses() -> Any:
+            return 0.001 * (module(points) - 1).square().sum()[None]
+
+        return module, Stepper(
+            module, losses, ("loss",), 1, Console(), weight_decay=0.0, matrices=matrices_of(module)
+        )
+
+    straight, one = stepper()
+    before = straight.weight.detach().clone(), straight.bias.detach().clone()
+    one.step(0.01)
+    # AdamW's first step moves each number by the rate; Muon's, all of a matrix's directions alike.
+    assert torch.allclose((straight.bias - before[1]).abs(), torch.tensor(0.01), rtol=1e-3)
+    moved = torch.linalg.svdvals(straight.weight.detach() - before[0]) / (0.01 * 0.2 * 20**0.5)
+    assert float(moved[:8].min()) > 0.6  # the points span eight
+    assert float(moved[0]) < 1.25
+    one.step(0.02)
+    _, first = stepper()
+    first.step(0.01)
+    first.save(tmp_path / "state.pt")
+    resumed, second = stepper()
+    second.load(tmp_path / "state.pt")
+    second.step(0.02)
+    assert torch.equal(resumed.weight, straight.weight)
+    assert torch.equal(resumed.bias, straight.bias)
 
 
 @pytest.mark.gpu

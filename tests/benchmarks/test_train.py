@@ -142,7 +142,7 @@ def test_a_resumed_stage_goes_on_with_its_steps(tmp_path: Path):
     Run(options(tmp_path, stage="vae", steps=3, resume=True))()
     second = torch.load(tmp_path / "work" / "vae.pt", weights_only=True)
     assert second["steps"] == 3
-    assert {int(state["step"]) for state in second["optimiser"]["state"].values()} == {3}
+    assert {int(state["step"]) for state in second["optimisers"][0]["state"].values()} == {3}
     state = RunState.load(tmp_path / "work" / "state.json")
     assert state.calls == 1
     assert [point[0] for point in state.curves["vae"]] == [1, 3]

@@ -123,17 +123,23 @@ def latent_means(vae: Any, pictures: Tensor) -> Tensor:
     return vae.quant_conv(vae.encoder(pictures))[:, :4]
 
 
-@torch.no_grad()
-def psnr(vae: Any, images: Tensor, batch: int = 32) -> float:
+def psnr(vae: Any, images: Tensor) -> float:
     """Returns the mean peak signal-to-noise ratio of (n, h, w, 3) bytes, encoded and decoded."""
+    made = repeated(vae, images)
+    errors = ((made - as_pictures(images).to(made)) / 2).square().mean((1, 2, 3))
+    return float((-10 * errors.clamp(min=1e-10).log10()).mean())
+
+
+@torch.no_grad()
+def repeated(vae: Any, images: Tensor, batch: int = 32) -> Tensor:
+    """Encodes and decodes (n, h, w, 3) bytes to (n, 3, h, w) floats from -1 to 1."""
     found: list[Tensor] = []
     parameter = next(iter(vae.parameters()))
     for part in images.split(batch):
         wanted = as_pictures(part.to(parameter.device)).to(parameter.dtype)
         made = vae.decode(vae.encode(wanted).latent_dist.mode()).sample.clamp(-1, 1)
-        errors = ((made - wanted).float() / 2).square().mean((1, 2, 3))
-        found.append(-10 * errors.clamp(min=1e-10).log10())
-    return float(torch.cat(found).mean())
+        found.append(made.float())
+    return torch.cat(found)
 
 
 @torch.no_grad()

@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from scumble_bench.rooms import world
 from scumble_bench.rooms.autoencoder import half, latent_means
-from scumble_bench.rooms.batches import Shelf, as_pictures, noun_masks, thing_masks
+from scumble_bench.rooms.batches import (
+    Shelf,
+    as_pictures,
+    memory_layout,
+    noun_masks,
+    thing_masks,
+)
 from scumble_bench.rooms.dataset import NOUNS, THINGS, Array
 from scumble_bench.rooms.judge import MAP, Verdict
 from scumble_bench.rooms.judge_network import JudgeNetwork, pooled
@@ -23,8 +29,52 @@ VISIBLE = 80
 """Visible pixels from which on a thing counts as there."""
 
 
+class Decoded:
+    """Scenes as a sampler would show them: through the autoencoder, with noisy latents.
+
+    On a CPU the autoencoder costs ten times what the judge does, so a step decodes a few scenes
+    and draws from those of many steps: a ring, in which the newest take the place of the oldest.
+
+    Args:
+        vae: The autoencoder, not to be trained.
+        shelf: The scenes.
+        fresh: Scenes that one draw decodes.
+        size: Scenes that the ring holds.
+    """
+
+    def __init__(self, vae: Any, shelf: Shelf, fresh: int, size: int) -> None:
+        device = shelf.device
+        self.vae = vae
+        self.shelf = shelf
+        self.fresh = fresh
+        # Zero until decoded; `draw` reads what is decoded only.
+        self.rows = torch.zeros(size, dtype=torch.long, device=device)
+        self.pictures = torch.zeros(size, 3, 128, 128, dtype=torch.half, device=device)
+        self.count = torch.zeros((), dtype=torch.long, device=device)
+        self._steps = torch.arange(fresh, device=device)
+
+    @torch.no_grad()
+    def draw(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Decodes some more, and draws from all: rows of the shelf, and pictures from -1 to 1."""
+        size = len(self.rows)
+        rows = self.shelf.draw(self.fresh)
+        pictures = as_pictures(self.shelf["images"][rows])
+        with half(pictures.device):
+            latents = latent_means(self.vae, pictures.contiguous(memory_format=torch.channels_last))
+            strength = 0.35 * torch.rand(self.fresh, 1, 1, 1, device=pictures.device)
+            latents = latents + strength * torch.randn_like(latents)
+            made = self.vae.decoder(self.vae.post_quant_conv(latents))
+        places = (self.count + self._steps) % size
+        self.rows[places] = rows
+        self.pictures[places] = made.to(self.pictures.dtype)
+        self.count += self.fresh
+        known = self.count.clamp(max=size)
+        chosen = (torch.rand(batch, device=self.rows.device) * known).long()
+        return self.rows[chosen], self.pictures[chosen].float()
+
+
 class JudgeLosses:
-    """Draws scenes, worsens half of them as a diffusion model would, and measures the judge."""
+    """Draws scenes, worsens most of them as a diffusion model would, and measures the judge."""
 
     names = ("loss", "segments", "presence", "colour", "pose")
 
@@ -32,16 +82,29 @@ class JudgeLosses:
         self.network = network
         self.shelf = shelf
         self.batch = batch
-        self.vae = vae
+        fresh = max(1, batch // (2 if shelf.device.type == "cuda" else 32))
+        self.decoded = None if vae is None else Decoded(vae, shelf, fresh, 16 * batch)
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws pictures, a quarter of them decoded, half of them mirrored; things and labels."""
+        rows = self.shelf.draw(self.batch)
+        pictures = as_pictures(self.shelf["images"][rows])
+        if self.decoded is not None:
+            share = self.batch // 4
+            rows[:share], pictures[:share] = self.decoded.draw(share)
+        labels = self.shelf["labels"][rows]
+        # No noun, colour or pose of the world changes in a mirror.
+        mirrored = torch.rand(self.batch, device=rows.device) < 0.5
+        pictures = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
+        labels = torch.where(mirrored[:, None, None], labels.flip(2), labels)
+        return pictures, self.shelf["things"][rows], labels
 
     def __call__(self) -> Tensor:
         """Returns the whole loss and its parts."""
-        rows = self.shelf.draw(self.batch)
-        things = self.shelf["things"][rows]
-        labels = self.shelf["labels"][rows]
-        pictures = worsen(as_pictures(self.shelf["images"][rows]), self.vae)
+        pictures, things, labels = self.draw()
+        pictures = worsen(pictures)
         with half(pictures.device):
-            found = self.network(pictures.contiguous(memory_format=torch.channels_last))
+            found = self.network(pictures.contiguous(memory_format=memory_layout(pictures.device)))
         presence, nouns, colours, poses = (part.float() for part in found)
 
         masks = noun_masks(labels, things, MAP)
@@ -71,23 +134,13 @@ def _pooled_loss(logits: Tensor, wanted: Tensor, visible: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def worsen(pictures: Tensor, vae: Any = None) -> Tensor:
-    """Makes pictures less clean: some through the VAE with noisy latents, blur, noise, light."""
+def worsen(pictures: Tensor) -> Tensor:
+    """Makes pictures less clean: blur, noise, light."""
     rows, device = len(pictures), pictures.device
 
     def some(share: float) -> Tensor:
         return (torch.rand(rows, 1, 1, 1, device=device) < share).float()
 
-    if vae is not None:
-        # Half of them on a GPU; on a CPU the autoencoder costs ten times what the judge does.
-        through = max(1, rows // (2 if device.type == "cuda" else 8))
-        with half(device):
-            part = pictures[:through].contiguous(memory_format=torch.channels_last)
-            latents = latent_means(vae, part)
-            strength = 0.35 * torch.rand(through, 1, 1, 1, device=device)
-            latents = latents + strength * torch.randn_like(latents)
-            made = vae.decoder(vae.post_quant_conv(latents)).float()
-        pictures = torch.cat([made, pictures[through:]])
     blurred = functional.avg_pool2d(functional.pad(pictures, (1, 1, 1, 1), "replicate"), 3, 1)
     mix = some(0.3) * torch.rand(rows, 1, 1, 1, device=device)
     pictures = pictures + mix * (blurred - pictures)

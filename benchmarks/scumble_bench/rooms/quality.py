@@ -6,6 +6,9 @@ Exits with 1 when a gate is missed. The gates, on held-out seeds only:
 - the judge is right on 97 % of presences, colours and poses;
 - of 200 prompts, 85 % of the things named with a colour appear, in that colour, to the judge;
 - at 16x16, the attention of 80 % of the named things' nouns is greatest inside the thing.
+
+Beside the third stands what the judge finds of the same things in the scenes themselves, once
+through the autoencoder: no better sampler could be told from one that reaches it.
 """
 
 # torch, diffusers and transformers leave parts of their signatures untyped.
@@ -29,10 +32,10 @@ from rich.table import Table
 
 from scumble_bench.rooms import CHECKPOINT, dataset, world
 from scumble_bench.rooms.attention import Denoiser, token_weights
-from scumble_bench.rooms.autoencoder import psnr
-from scumble_bench.rooms.batches import as_pictures
+from scumble_bench.rooms.autoencoder import psnr, repeated
+from scumble_bench.rooms.batches import as_bytes, as_pictures
 from scumble_bench.rooms.card import device_in_words, versions
-from scumble_bench.rooms.judge import Judge
+from scumble_bench.rooms.judge import Judge, Verdict
 from scumble_bench.rooms.judge_training import judge_accuracy
 from scumble_bench.rooms.samples import generate
 
@@ -54,14 +57,14 @@ def held_out(count: int, first: int = 0) -> list[world.Scene]:
     return [world.scene(world.HELD_OUT + first + number) for number in range(count)]
 
 
-def prompt_figures(pipeline: Any, judge: Judge, scenes: list[world.Scene]) -> dict[str, float]:
-    """Samples the captions of scenes, and asks the judge for what they name.
+def named_things(verdicts: Sequence[Verdict], scenes: list[world.Scene]) -> dict[str, float]:
+    """Tells what a judge finds of the things that the captions of scenes name.
 
     Returns:
-        `prompt_things`: the share of things named with their colour that appear in this colour;
-        `prompt_nouns`: the share of named things that appear in any.
+        `things`: the share of things named with their colour that appear in this colour;
+        `nouns`: the share of named things that appear in any; `poses`: the share of things named
+        with their pose that appear in it.
     """
-    verdicts = judge(generate(pipeline, [scene.caption for scene in scenes]))
     coloured: list[bool] = []
     present: list[bool] = []
     poses: list[bool] = []
@@ -74,8 +77,8 @@ def prompt_figures(pipeline: Any, judge: Judge, scenes: list[world.Scene]) -> di
                 coloured.append(verdict.sees(item.noun, item.colour))
             if words.pose is not None:
                 poses.append(verdict.sees(item.noun) and verdict.pose[item.noun] == item.pose)
-    figures = {"prompt_things": coloured, "prompt_nouns": present, "prompt_poses": poses}
-    return {name: float(np.mean(values)) for name, values in figures.items() if values}
+    found = {"things": coloured, "nouns": present, "poses": poses}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
 @torch.no_grad()
@@ -128,7 +131,13 @@ def measure(folder: Path, device: torch.device, prompts: int, scenes: int) -> di
     shown = held_out(scenes)
     images = torch.from_numpy(np.stack([scene.image for scene in shown]))
     figures["vae_psnr"] = psnr(pipeline.vae, images)
-    figures |= prompt_figures(pipeline, judge, shown[:prompts])
+    prompted = shown[:prompts]
+    # What a sampler as good as the autoencoder would reach before this judge.
+    true = as_bytes(repeated(pipeline.vae, images[:prompts])).cpu().numpy()
+    made = generate(pipeline, [scene.caption for scene in prompted])
+    for name, pictures in (("truth", true), ("prompt", made)):
+        found = named_things(judge(pictures), prompted)
+        figures |= {f"{name}_{kind}": share for kind, share in found.items()}
     # Last: it replaces the UNet's attention processors.
     figures["word_maxima"] = word_maxima(pipeline, folder / "tokenizer", shown)
     return figures

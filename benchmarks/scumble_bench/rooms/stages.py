@@ -31,6 +31,7 @@ from scumble_bench.rooms.diffusion import (
 from scumble_bench.rooms.judge import Judge
 from scumble_bench.rooms.judge_network import JudgeNetwork, save_network
 from scumble_bench.rooms.judge_training import JudgeLosses, judge_accuracy
+from scumble_bench.rooms.muon import matrices_of
 from scumble_bench.rooms.samples import PROMPTS, generate, save_sheet
 from scumble_bench.rooms.stepper import Stage, Stepper
 from scumble_bench.rooms.workspace import Workspace
@@ -201,7 +202,7 @@ class Run(Workspace):
         module = self.new_module()
         batch = self.batch(512, 32)
         losses = DiffusionLosses(module, shelf, batch, backend.encode("").ids)
-        stepper = self._stepper(module, losses)
+        stepper = self._stepper(module, losses, matrices=matrices_of(module))
         self.diffusion = stepper
         peak = 1.5e-3 if self.on_gpu else 1e-3
         stage = self._stage("diffusion", stepper, peak=peak, warmup=200, every=self._sample)
@@ -251,7 +252,7 @@ class Run(Workspace):
         shelf.refresh()
         vae = self._trained_vae() if (self.work / "vae.pt").exists() else None
         plain: Any = JudgeNetwork()
-        network = plain.to(self.device, memory_format=torch.channels_last)
+        network = plain.to(self.device, memory_format=memory_layout(self.device))
         losses = JudgeLosses(network, shelf, self.batch(256, 32), vae)
         stepper = self._stepper(network, losses, decay=0.998)
         peak = 3e-3 if self.on_gpu else 2e-3
@@ -275,7 +276,13 @@ class Run(Workspace):
                 return
             module = self.new_module()
             self.diffusion = Stepper(
-                module, lambda: torch.zeros(1), (), 1, self.console, graph=False
+                module,
+                lambda: torch.zeros(1),
+                (),
+                1,
+                self.console,
+                graph=False,
+                matrices=matrices_of(module),
             )
             self.diffusion.load(self.work / "diffusion.pt")
         # A pack of other weights would be run in place of these.

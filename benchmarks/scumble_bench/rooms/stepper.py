@@ -1,4 +1,4 @@
-"""One optimiser step after another: AdamW, a moving average of the weights, CUDA graphs."""
+"""One optimiser step after another: a moving average of the weights, CUDA graphs."""
 
 # torch, diffusers and transformers leave parts of their signatures untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from scumble_bench.rooms.muon import Muon
 from scumble_bench.rooms.progress import Clock, Reporter, RunState, thin
 
 SAVE_EVERY = 60.0
@@ -35,6 +36,9 @@ class Stepper:
         module: What is trained.
         steps: Steps taken, those before a resume included.
         batch: Samples that one call of `losses` draws, for the speed that is reported.
+
+    Args:
+        matrices: Parameters of the module that Muon trains; AdamW trains the others.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Stepper:
         graph: bool = True,
         decay: float = 0.9995,
         weight_decay: float = 0.01,
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         self.module = module
         self.losses = losses
@@ -65,23 +70,28 @@ class Stepper:
         self._totals = torch.zeros(len(names) + 1, device=self.device)
         self._wants_graph = graph and on_gpu
         self._graph: Any = None
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
-            lr=self._rate if on_gpu else 0.0,
-            betas=(0.9, 0.99),
-            weight_decay=weight_decay,
-            fused=on_gpu,
-            capturable=on_gpu,
-        )
-        if on_gpu:
-            self.optimiser.param_groups[0]["lr"] = self._rate
+        chosen = set(matrices)
+        rate: Any = self._rate if on_gpu else 0.0
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [p for p in self.parameters if p not in chosen],
+                lr=rate,
+                betas=(0.9, 0.99),
+                weight_decay=weight_decay,
+                fused=True,
+                capturable=on_gpu,
+            )
+        ]
+        if chosen:
+            self.optimisers.append(Muon(matrices, lr=rate, weight_decay=weight_decay))
 
     def _step(self) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
+        self._forget_gradients()
         losses = self.losses()
         losses[0].backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         with torch.no_grad():
             differences = torch._foreach_sub(self.parameters, self.average)  # pyright: ignore
             torch._foreach_mul_(differences, self._toward)  # pyright: ignore
@@ -89,12 +99,20 @@ class Stepper:
             self._totals[:-1] += losses.detach()
             self._totals[-1] += 1
 
+    def _forget_gradients(self) -> None:
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+
+    def _use_rate(self, rate: Any) -> None:
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = rate
+
     def step(self, rate: float) -> None:
         """Takes one step at a learning rate."""
         if self.device.type == "cuda":
             self._rate.fill_(rate)
         else:
-            self.optimiser.param_groups[0]["lr"] = rate
+            self._use_rate(rate)
         self._toward.fill_(1 - min(self.decay, (1 + self.steps) / (10 + self.steps)))
         self.steps += 1
         if self._graph is not None:
@@ -114,7 +132,7 @@ class Stepper:
         self.steps += 2
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
-        self.optimiser.zero_grad(set_to_none=True)
+        self._forget_gradients()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
@@ -148,7 +166,7 @@ class Stepper:
         content = {
             "module": self.module.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "steps": self.steps,
             **extra,
         }
@@ -166,9 +184,10 @@ class Stepper:
         with torch.no_grad():
             for own, saved in zip(self.average, content["average"], strict=True):
                 own.copy_(saved)
-        self.optimiser.load_state_dict(content["optimiser"])
+        for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         if self.device.type == "cuda":
-            self.optimiser.param_groups[0]["lr"] = self._rate
+            self._use_rate(self._rate)
         self.steps = content["steps"]
         return content
 

@@ -1,0 +1,106 @@
+"""Muon: momentum, made orthogonal matrix by matrix before it is stepped along.
+
+After K. Jordan and others, "Muon: An optimizer for hidden layers in neural networks" (2024), with
+the step sizes of J. Liu and others, "Muon is scalable for LLM training" (2025, eq. 4), so that one
+learning rate serves Muon and AdamW. PyTorch's own takes no convolutions.
+"""
+
+# torch leaves parts of its signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["Muon", "matrices_of", "orthogonal"]
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of x, x^3 and x^5: five rounds bring singular values from 0.01 to 1 close to 1."""
+ROUNDS = 5
+SCALE = 0.2
+"""Root mean square of an update over the learning rate, near AdamW's."""
+SMALLEST = 16
+"""Rows and columns from which on a weight counts as a matrix."""
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Brings the singular values of a matrix (rows, columns) close to 1, its spaces kept.
+
+    The rounds of Newton and Schulz are polynomials of the smaller Gram matrix, so they are taken
+    there: 5 ms in place of 18 ms for 144 by 2592 on one core, equal to 3e-5.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    gram = wide @ wide.T
+    size = gram.trace().clamp(min=1e-30)
+    gram = gram / size
+    unit = torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    whole = unit * size.rsqrt()
+    first, third, fifth = COEFFICIENTS
+    for later in reversed(range(ROUNDS)):
+        factor = first * unit + third * gram + fifth * (gram @ gram)
+        whole = factor @ whole
+        if later:
+            gram = factor @ gram @ factor
+    made = whole @ wide
+    return made if wide is matrix else made.T
+
+
+class Muon(Optimizer):
+    """Steps along momentum that was made orthogonal; weights of more than two axes are flattened.
+
+    Args:
+        matrices: Parameters of two axes or more.
+        lr: Learning rate, a number or a scalar tensor.
+        momentum: Share of the old momentum that a step keeps; Nesterov's form.
+        weight_decay: Share of a weight, times the learning rate, that a step takes away.
+    """
+
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        lr: float | Tensor,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Takes one step along the gradients that are there."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, momentum = group["lr"], group["momentum"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state: dict[str, Any] = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                mean: Tensor = state["momentum"]
+                mean.lerp_(weight.grad, 1 - momentum)
+                ahead = weight.grad.lerp(mean, momentum).flatten(1)
+                length = SCALE * max(ahead.shape) ** 0.5
+                weight.mul_(1 - rate * group["weight_decay"])
+                weight.sub_(orthogonal(ahead).reshape(weight.shape) * (rate * length))
+
+
+def matrices_of(module: nn.Module) -> list[nn.Parameter]:
+    """Lists what Muon is for: trained weights of some size that are no embeddings."""
+    tables = {
+        parameter
+        for part in module.modules()
+        if isinstance(part, nn.Embedding)
+        for parameter in part.parameters()
+    }
+    return [
+        weight
+        for weight in module.parameters()
+        if weight.requires_grad
+        and weight not in tables
+        and weight.ndim >= 2
+        and min(weight.flatten(1).shape) >= SMALLEST
+    ]
