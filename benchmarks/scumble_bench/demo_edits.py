@@ -190,7 +190,7 @@ EDITS: tuple[DemoEdit, ...] = (
     ),
 )
 
-FLOOR = (16, 88, 112, 120)
+RIGHT = (64, 56, 128, 96)
 
 METHOD_EDITS: tuple[MethodEdit, ...] = (
     MethodEdit(
@@ -216,24 +216,22 @@ METHOD_EDITS: tuple[MethodEdit, ...] = (
     ),
     MethodEdit(
         method="initial_noise",
-        target="a room with a blue carpet",
-        thing="carpet",
-        label="initial_noise: on the floor",
+        target="a room with a red sofa",
+        thing="sofa",
+        label="initial_noise: at the right",
         picture=None,
-        colour="blue",
-        box=FLOOR,
-        options={"layout": {"carpet": FLOOR}},
-        seed=3,
+        colour="red",
+        box=RIGHT,
+        options={"layout": {"sofa": RIGHT}},
     ),
     MethodEdit(
         method="noise_blocks",
-        target="a room with a blue carpet",
-        thing="carpet",
-        label="noise_blocks: on the floor",
+        target="a room with a red sofa",
+        thing="sofa",
+        label="noise_blocks: at the right",
         picture=None,
-        colour="blue",
-        box=FLOOR,
-        options={"layout": {"carpet": FLOOR}, "collect": 16},
-        seed=3,
+        colour="red",
+        box=RIGHT,
+        options={"layout": {"sofa": RIGHT}, "collect": 16},
     ),
 )
