@@ -100,7 +100,7 @@ def test_losses_fall_to_nothing_when_every_answer_is_right(shelf: Shelf):
         colours[:, 1] = poses[:, 3] = 20
         return presence, nouns, colours, poses
 
-    losses.network = answers  # type: ignore[assignment]
+    losses.network = answers  # pyright: ignore[reportAttributeAccessIssue]
     assert float(losses().max()) < 1e-4
     shelf["things"][:, 0, 1] = 2
     found = dict(zip(losses.names, losses().tolist(), strict=True))
