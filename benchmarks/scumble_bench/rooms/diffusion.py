@@ -48,7 +48,7 @@ class TextToNoise(nn.Module):
     def __init__(self, text_encoder: Any, unet: Any) -> None:
         super().__init__()
         if not torch.cuda.is_available():
-            # The fused kernel's backward pass takes an eighth of a whole step there.
+            # The fused kernel's backward pass takes a tenth of a whole step there.
             text_encoder.set_attn_implementation("eager")
         self.text_encoder = text_encoder
         self.denoiser = Denoiser(unet)
