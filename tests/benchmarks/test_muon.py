@@ -37,6 +37,35 @@ def test_rounds_of_the_gram_matrix_are_those_of_the_matrix():
     assert not orthogonal(torch.zeros(20, 90)).any()
 
 
+def test_matrices_together_are_what_each_is_alone():
+    torch.manual_seed(0)
+    for shape in ((3, 20, 50), (3, 50, 20)):
+        stack = torch.randn(shape) * torch.tensor([1.0, 100.0, 0.01])[:, None, None]
+        alone = torch.stack([orthogonal(one) for one in stack])
+        assert torch.allclose(orthogonal(stack), alone, atol=1e-5)
+
+
+def test_every_weight_takes_its_own_step():
+    torch.manual_seed(0)
+    start = [
+        torch.randn(24, 6, 3, 3),
+        torch.randn(24, 54),
+        torch.randn(54, 24),
+        torch.randn(24, 54),
+    ]
+    gradients = [torch.randn_like(one) for one in start]
+    together = [nn.Parameter(one.clone()) for one in start]
+    alone = [nn.Parameter(one.clone()) for one in start]
+    for weight, other, gradient in zip(together, alone, gradients, strict=True):
+        weight.grad, other.grad = gradient.clone(), gradient.clone()
+    together[2].grad = None
+    Muon(together, lr=0.1).step()
+    for number in (0, 1, 3):
+        Muon([alone[number]], lr=0.1).step()
+        assert torch.allclose(together[number], alone[number], atol=1e-6)
+    assert torch.equal(together[2], start[2])
+
+
 def test_a_step_follows_nesterov_momentum_at_adams_size():
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(24, 6, 3, 3))

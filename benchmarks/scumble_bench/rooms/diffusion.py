@@ -5,25 +5,27 @@
 # pyright: reportUnknownArgumentType=false, reportPrivateImportUsage=false
 
 import time
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scumble_bench.rooms import models
 from scumble_bench.rooms.attention import Denoiser, word_loss
 from scumble_bench.rooms.autoencoder import half
 from scumble_bench.rooms.batches import memory_layout
-from scumble_bench.rooms.dataset import CAPTIONS, THINGS, SceneCache
+from scumble_bench.rooms.dataset import CAPTIONS
+from scumble_bench.rooms.shelves import LatentShelf
 from scumble_bench.rooms.tokenizer import WINDOW
 
 WORD_WEIGHT = 0.05
 """Weight of the auxiliary attention loss beside the noise's squared error."""
 EMPTY_SHARE = 0.1
-SNR_CAP = 5.0
+THING_WEIGHT = 4.0
+"""How much more than the room a thing's cell counts, where there is no noise."""
 
 
 def noise_levels(device: torch.device) -> Tensor:
@@ -34,12 +36,32 @@ def noise_levels(device: torch.device) -> Tensor:
 def level_weights(ratio: Tensor) -> Tensor:
     """Returns what the noise's error counts at signal-to-noise ratios, (rows,).
 
-    Min-SNR-5 (Hang and others, "Efficient diffusion training via Min-SNR weighting strategy", 2023)
-    where the picture outweighs the noise. Elsewhere the ratio's inverse root: what stands where is
-    settled there, though the error of the noise falls with the ratio. So levels from 200 to 950
-    count alike, within a factor of two, to a trained model.
+    The ratio's inverse root, halfway between the error of the noise and that of the picture, which
+    is larger by the ratio's inverse. A trained model's errors then count alike at all levels,
+    within a factor of two.
     """
-    return ratio.clamp(max=SNR_CAP) / ratio * ratio.rsqrt().clamp(min=1)
+    return ratio.rsqrt()
+
+
+def cell_weights(masks: Tensor, alpha: Tensor) -> Tensor:
+    """Returns what each cell of a latent counts, (rows, 1, h, w), 1 on average in a row.
+
+    Things are a fifth of a picture, and what they are is told by few cells. They count more, the
+    less noise there is: where it has yet to be settled whether there is a thing, weights that know
+    would have the model see things everywhere.
+
+    Args:
+        masks: Share of each cell that a thing covers, (rows, things, h, w).
+        alpha: Cumulative alphas of the rows' levels, (rows,).
+    """
+    covered = masks.sum(1, keepdim=True).clamp(max=1)
+    counts = 1 + THING_WEIGHT * alpha[:, None, None, None] * covered
+    return counts / counts.mean((1, 2, 3), keepdim=True)
+
+
+def _text_attention(device: torch.device) -> AbstractContextManager[Any]:
+    """On a CPU attention is written out: the fused kernel's backward pass takes 66 ms of 740."""
+    return nullcontext() if device.type == "cuda" else sdpa_kernel(SDPBackend.MATH)
 
 
 class TextToNoise(nn.Module):
@@ -47,53 +69,15 @@ class TextToNoise(nn.Module):
 
     def __init__(self, text_encoder: Any, unet: Any) -> None:
         super().__init__()
-        if not torch.cuda.is_available():
-            # The fused kernel's backward pass takes a tenth of a whole step there.
-            text_encoder.set_attn_implementation("eager")
         self.text_encoder = text_encoder
         self.denoiser = Denoiser(unet)
-
-
-class LatentShelf:
-    """Latents, masks and captions of all encoded scenes, on the device."""
-
-    def __init__(self, latents: Tensor, masks: Tensor, tokens: Tensor, words: Tensor) -> None:
-        self.latents = latents
-        self.masks = masks
-        self.tokens = tokens
-        self.words = words
-
-    @staticmethod
-    def load(work: Path, cache: SceneCache, scale: float, device: torch.device) -> "LatentShelf":
-        """Reads what `encode_scenes` wrote, and the captions beside it."""
-        rows = np.load(work / "rows.npy")
-        latents = torch.from_numpy(np.load(work / "latents.npy"))
-        return LatentShelf(
-            (latents.float() * scale).half().to(device),
-            torch.from_numpy(np.load(work / "masks.npy")).to(device),
-            torch.from_numpy(cache.array("tokens")[rows]).to(device),
-            torch.from_numpy(cache.array("words")[rows]).to(device),
-        )
-
-    @staticmethod
-    def random(count: int, device: torch.device) -> "LatentShelf":
-        """Makes up latents, to try the machinery with."""
-        return LatentShelf(
-            torch.randn(count, 4, 16, 16, device=device).half(),
-            torch.zeros(count, THINGS, 16, 16, dtype=torch.uint8, device=device),
-            torch.zeros(count, CAPTIONS, WINDOW, dtype=torch.int16, device=device),
-            torch.full((count, CAPTIONS, THINGS, 3, 2), -1, dtype=torch.int8, device=device),
-        )
-
-    def __len__(self) -> int:
-        return len(self.latents)
 
 
 class DiffusionLosses:
     """Draws latents, captions and noise, and measures how well the noise is found again.
 
-    Epsilon prediction, weighted by `level_weights`, one caption in ten empty; beside it the named
-    auxiliary loss on where noun and colour words look at 16x16.
+    Epsilon prediction, weighted by `level_weights` and `cell_weights`, one caption in ten empty;
+    beside it the named auxiliary loss on where noun and colour words look at 16x16.
     """
 
     names = ("loss", "noise", "words")
@@ -119,27 +103,28 @@ class DiffusionLosses:
         tokens = torch.where(silent[:, None], self.empty, self.shelf.tokens[rows, said].long())
         spans = self.shelf.words[rows, said][:, :, :2].long()
         spans = spans.masked_fill(silent[:, None, None, None], -1)
-        masks = self.shelf.masks[rows].float().flatten(2) / 255
+        masks = self.shelf.masks[rows].float() / 255
         return self.shelf.latents[rows].float(), tokens, spans, masks
 
     def __call__(self) -> Tensor:
         """Returns the whole loss, the weighted error of the noise, and the words' loss."""
         latents, tokens, spans, masks = self.draw()
-        # More of the high levels, which decide what stands where: a level counts as its power 0.43.
-        times = (1000 * torch.rand(self.batch, device=self.device) ** 0.7).long()
+        # A little more of the low levels, which decide what a thing is.
+        times = (1000 * torch.rand(self.batch, device=self.device) ** 1.25).long()
         alpha = self.alphas[times]
         noise = torch.randn_like(latents)
         signal = alpha[:, None, None, None]
         noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         with half(self.device):
-            text = models.encode_text(self.module.text_encoder, tokens)
+            with _text_attention(self.device):
+                text = models.encode_text(self.module.text_encoder, tokens)
             found, maps = self.denoise(
                 noisy.contiguous(memory_format=memory_layout(self.device)), times, text
             )
         ratio = alpha / (1 - alpha)
-        errors = (found.float() - noise).square().mean((1, 2, 3))
-        error = (errors * level_weights(ratio)).mean()
-        words = word_loss(maps.float(), spans, masks, alpha.sqrt())
+        errors = (found.float() - noise).square() * cell_weights(masks, alpha)
+        error = (errors.mean((1, 2, 3)) * level_weights(ratio)).mean()
+        words = word_loss(maps.float(), spans, masks.flatten(2), alpha.sqrt())
         return torch.stack([error + WORD_WEIGHT * words, error, words])
 
 
@@ -174,6 +159,16 @@ def compile_denoiser(losses: DiffusionLosses, console: Console) -> bool:
     seconds = time.monotonic() - begun
     console.print(f"torch.compile works, off by {gap:.4f}, ready after {seconds:.0f} s")
     return True
+
+
+def build_losses(
+    module: TextToNoise, shelf: LatentShelf, batch: int, empty: list[int], compiles: bool
+) -> DiffusionLosses:
+    """Builds the losses of one process, compiled if that is asked for and works."""
+    losses = DiffusionLosses(module, shelf, batch, empty)
+    if compiles:
+        compile_denoiser(losses, Console(width=160))
+    return losses
 
 
 def warm_compiler(batch: int) -> bool:

@@ -6,6 +6,7 @@
 
 import shutil
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,13 @@ from scumble_bench.rooms.autoencoder import (
 )
 from scumble_bench.rooms.batches import memory_layout
 from scumble_bench.rooms.card import device_in_words, write_card
-from scumble_bench.rooms.diffusion import (
-    WORD_WEIGHT,
-    DiffusionLosses,
-    LatentShelf,
-    TextToNoise,
-    compile_denoiser,
-)
+from scumble_bench.rooms.diffusion import WORD_WEIGHT, DiffusionLosses, TextToNoise, build_losses
 from scumble_bench.rooms.judge import Judge
 from scumble_bench.rooms.judge_network import JudgeNetwork, save_network
 from scumble_bench.rooms.judge_training import JudgeLosses, judge_accuracy
 from scumble_bench.rooms.muon import matrices_of
 from scumble_bench.rooms.samples import PROMPTS, generate, save_sheet
+from scumble_bench.rooms.shelves import LatentShelf
 from scumble_bench.rooms.stepper import Stage, Stepper
 from scumble_bench.rooms.workspace import Workspace
 
@@ -197,17 +193,20 @@ class Run(Workspace):
         if self.is_done("diffusion"):
             return True
         scale = 1 / self.state.figures["latents"]["latent_deviation"]
-        shelf = LatentShelf.load(self.work, self.cache, scale, self.device)
-        backend = dataset.load_backend(self.tokenizer)
+        make = partial(
+            build_losses,
+            shelf=LatentShelf.load([self.work, *self.options.further], scale, self.device),
+            batch=self.batch(512, 32),
+            empty=dataset.load_backend(self.tokenizer).encode("").ids,
+            compiles=self.compiles,
+        )
         module = self.new_module()
-        batch = self.batch(512, 32)
-        losses = DiffusionLosses(module, shelf, batch, backend.encode("").ids)
-        stepper = self._stepper(module, losses, matrices=matrices_of(module))
+        helpers = self.start_helpers(module, make, len(DiffusionLosses.names))
+        matrices = matrices_of(module)
+        stepper = self._stepper(module, make(module), matrices=matrices, helpers=helpers)
         self.diffusion = stepper
         peak = 1.5e-3 if self.on_gpu else 1e-3
         stage = self._stage("diffusion", stepper, peak=peak, warmup=200, every=self._sample)
-        if self.compiles:
-            compile_denoiser(losses, self.console)
         over = stage.run(lambda: self.left(JUDGE_SHARE + FINISH_SHARE))
         if over:
             self.finish("diffusion")

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from scumble_bench.rooms.helpers import Helpers
 from scumble_bench.rooms.muon import Muon
 from scumble_bench.rooms.progress import Clock, Reporter, RunState, thin
 
@@ -35,10 +36,11 @@ class Stepper:
     Attributes:
         module: What is trained.
         steps: Steps taken, those before a resume included.
-        batch: Samples that one call of `losses` draws, for the speed that is reported.
+        batch: Samples of a step, those of the helpers included.
 
     Args:
         matrices: Parameters of the module that Muon trains; AdamW trains the others.
+        helpers: Processes that draw as many samples each, on a CPU.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Stepper:
         decay: float = 0.9995,
         weight_decay: float = 0.01,
         matrices: Sequence[nn.Parameter] = (),
+        helpers: Helpers | None = None,
     ) -> None:
         self.module = module
         self.losses = losses
         self.names = names
-        self.batch = batch
+        self.batch = batch * (1 if helpers is None else 1 + len(helpers))
+        self.helpers = helpers
         self.console = console
         self.steps = 0
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -87,8 +91,12 @@ class Stepper:
 
     def _step(self) -> None:
         self._forget_gradients()
+        if self.helpers is not None:
+            self.helpers.begin()
         losses = self.losses()
         losses[0].backward()
+        if self.helpers is not None:
+            losses = self.helpers.join(losses)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -259,8 +267,7 @@ class Stage:
                 if now - shown > 5 or over:
                     means = self.stepper.means()
                     now = time.monotonic()
-                    taken = (self.stepper.steps - steps_shown) * self.stepper.batch
-                    speed = taken / (now - shown)
+                    speed = self.stepper.batch * (self.stepper.steps - steps_shown) / (now - shown)
                     shown, steps_shown = now, self.stepper.steps
                     if not all(math.isfinite(mean) for mean in means.values()):
                         raise FloatingPointError(f"{self.name}: the loss is {means}")

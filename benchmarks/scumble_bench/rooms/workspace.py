@@ -9,14 +9,18 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from scumble_bench.rooms import dataset, warm_start
 from scumble_bench.rooms.batches import Shelf
+from scumble_bench.rooms.helpers import Helpers
 from scumble_bench.rooms.progress import Clock, RunState
 
 
@@ -39,6 +43,8 @@ class Options:
     device: str | None = None
     compile: bool | None = None
     graph: bool = True
+    further: Sequence[Path] = ()
+    helpers: int = 0
 
 
 class Workspace:
@@ -50,6 +56,8 @@ class Workspace:
         name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(name)
         self.on_gpu = self.device.type == "cuda"
+        if self.on_gpu and options.helpers:
+            raise ValueError("helping processes are for CPUs: leave --helpers out")
         self.work = options.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.state = self._open_state()
@@ -58,6 +66,7 @@ class Workspace:
         self.tokenizer = self.work / "tokenizer"
         self.children: list[subprocess.Popen[bytes]] = []
         self.renderer: dataset.Renderer | None = None
+        self.helpers: Helpers | None = None
         self._shelf: Shelf | None = None
         torch.manual_seed(options.seed + 1000 * self.state.calls)
         if self.on_gpu:
@@ -144,6 +153,14 @@ class Workspace:
             self._shelf = Shelf(self.cache, self.device, ("images", "labels", "things"))
         return self._shelf
 
+    def start_helpers(self, module: nn.Module, make: Any, losses: int) -> Helpers | None:
+        """Starts the processes that were asked for to take a batch of each step, if any."""
+        count = self.options.helpers
+        if count:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) - count))
+            self.helpers = Helpers(count, module, make, losses, torch.initial_seed())
+        return self.helpers
+
     @property
     def compiles(self) -> bool:
         """Whether the denoiser is compiled: as asked, else where the compiler pays at once."""
@@ -158,5 +175,7 @@ class Workspace:
         self.remember()
         if self.renderer is not None:
             self.renderer.stop()
+        if self.helpers is not None:
+            self.helpers.close()
         for child in self.children:
             child.terminate()
