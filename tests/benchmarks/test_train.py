@@ -149,26 +149,28 @@ def test_a_resumed_stage_goes_on_with_its_steps(tmp_path: Path):
     assert [point[0] for point in state.curves["vae"]] == [1, 3]
 
 
-def test_the_unet_goes_on_with_helpers_and_more_scenes(trained: Path, tmp_path: Path):
+def test_the_unet_goes_on_with_replicas_and_more_scenes(trained: Path, tmp_path: Path):
     work, more = tmp_path / "work", tmp_path / "more"
     shutil.copytree(trained / "work", work)
     shutil.copytree(trained / "work", more)
-    settings = options(tmp_path, stage="diffusion", steps=3, resume=True, helpers=1, further=[more])
+    settings = options(
+        tmp_path, stage="diffusion", steps=3, resume=True, replicas=1, further=[more]
+    )
     threads = torch.get_num_threads()
     try:
         run = Run(settings)
         assert run()
     finally:
         torch.set_num_threads(threads)
-    assert run.helpers is not None
+    assert run.replicas is not None
     assert len(run.diffusion.losses.shelf) == 48  # pyright: ignore[reportFunctionMemberAccess]
     figures = RunState.load(work / "state.json").figures["diffusion"]
     assert (figures["steps"], figures["batch"]) == (3, 4)
 
 
-def test_helpers_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_replicas_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
-    assert train.main([*arguments, "--minutes", "1", "--helpers", "1", "--device", "cuda"]) == 2
+    assert train.main([*arguments, "--minutes", "1", "--replicas", "1", "--device", "cuda"]) == 2
     assert "for CPUs" in capsys.readouterr().err
 
 

@@ -201,9 +201,9 @@ class Run(Workspace):
             compiles=self.compiles,
         )
         module = self.new_module()
-        helpers = self.start_helpers(module, make, len(DiffusionLosses.names))
+        replicas = self.start_replicas(module, make, len(DiffusionLosses.names))
         matrices = matrices_of(module)
-        stepper = self._stepper(module, make(module), matrices=matrices, helpers=helpers)
+        stepper = self._stepper(module, make(module), matrices=matrices, replicas=replicas)
         self.diffusion = stepper
         peak = 1.5e-3 if self.on_gpu else 1e-3
         stage = self._stage("diffusion", stepper, peak=peak, warmup=200, every=self._sample)

@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from scumble_bench.rooms.helpers import Helpers
 from scumble_bench.rooms.muon import Muon
 from scumble_bench.rooms.progress import Clock, Reporter, RunState, thin
+from scumble_bench.rooms.replicas import Replicas
 
 SAVE_EVERY = 60.0
 
@@ -36,11 +36,11 @@ class Stepper:
     Attributes:
         module: What is trained.
         steps: Steps taken, those before a resume included.
-        batch: Samples of a step, those of the helpers included.
+        batch: Samples of a step, those of the replicas included.
 
     Args:
         matrices: Parameters of the module that Muon trains; AdamW trains the others.
-        helpers: Processes that draw as many samples each, on a CPU.
+        replicas: Processes that draw as many samples each, on a CPU.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Stepper:
         decay: float = 0.9995,
         weight_decay: float = 0.01,
         matrices: Sequence[nn.Parameter] = (),
-        helpers: Helpers | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         self.module = module
         self.losses = losses
         self.names = names
-        self.batch = batch * (1 if helpers is None else 1 + len(helpers))
-        self.helpers = helpers
+        self.batch = batch * (1 if replicas is None else 1 + len(replicas))
+        self.replicas = replicas
         self.console = console
         self.steps = 0
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -91,12 +91,12 @@ class Stepper:
 
     def _step(self) -> None:
         self._forget_gradients()
-        if self.helpers is not None:
-            self.helpers.begin()
+        if self.replicas is not None:
+            self.replicas.begin()
         losses = self.losses()
         losses[0].backward()
-        if self.helpers is not None:
-            losses = self.helpers.join(losses)
+        if self.replicas is not None:
+            losses = self.replicas.join(losses)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimiser in self.optimisers:
             optimiser.step()

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     add("--start", type=Path, help="checkpoint to go on from; its autoencoder is kept")
     add("--steps", type=int, help="end each stage after this many steps")
     add("--further", type=Path, nargs="+", default=[], help="work folders of more encoded scenes")
-    add("--helpers", type=int, default=0, help="processes beside this one that train the UNet")
+    add("--replicas", type=int, default=0, help="processes beside this one that train the UNet")
     add("--workers", type=int, help="rendering processes; default: all cores but one")
     add("--device", help="such as cpu or cuda; default: the GPU if there is one")
     choice = argparse.BooleanOptionalAction

@@ -20,8 +20,8 @@ from torch import nn
 
 from scumble_bench.rooms import dataset, warm_start
 from scumble_bench.rooms.batches import Shelf
-from scumble_bench.rooms.helpers import Helpers
 from scumble_bench.rooms.progress import Clock, RunState
+from scumble_bench.rooms.replicas import Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Options:
     compile: bool | None = None
     graph: bool = True
     further: Sequence[Path] = ()
-    helpers: int = 0
+    replicas: int = 0
 
 
 class Workspace:
@@ -56,8 +56,8 @@ class Workspace:
         name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.device = torch.device(name)
         self.on_gpu = self.device.type == "cuda"
-        if self.on_gpu and options.helpers:
-            raise ValueError("helping processes are for CPUs: leave --helpers out")
+        if self.on_gpu and options.replicas:
+            raise ValueError("replicas are for CPUs: leave --replicas out")
         self.work = options.work
         self.work.mkdir(parents=True, exist_ok=True)
         self.state = self._open_state()
@@ -66,7 +66,7 @@ class Workspace:
         self.tokenizer = self.work / "tokenizer"
         self.children: list[subprocess.Popen[bytes]] = []
         self.renderer: dataset.Renderer | None = None
-        self.helpers: Helpers | None = None
+        self.replicas: Replicas | None = None
         self._shelf: Shelf | None = None
         torch.manual_seed(options.seed + 1000 * self.state.calls)
         if self.on_gpu:
@@ -153,13 +153,13 @@ class Workspace:
             self._shelf = Shelf(self.cache, self.device, ("images", "labels", "things"))
         return self._shelf
 
-    def start_helpers(self, module: nn.Module, make: Any, losses: int) -> Helpers | None:
+    def start_replicas(self, module: nn.Module, make: Any, losses: int) -> Replicas | None:
         """Starts the processes that were asked for to take a batch of each step, if any."""
-        count = self.options.helpers
+        count = self.options.replicas
         if count:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) - count))
-            self.helpers = Helpers(count, module, make, losses, torch.initial_seed())
-        return self.helpers
+            self.replicas = Replicas(count, module, make, losses, torch.initial_seed())
+        return self.replicas
 
     @property
     def compiles(self) -> bool:
@@ -175,7 +175,7 @@ class Workspace:
         self.remember()
         if self.renderer is not None:
             self.renderer.stop()
-        if self.helpers is not None:
-            self.helpers.close()
+        if self.replicas is not None:
+            self.replicas.close()
         for child in self.children:
             child.terminate()

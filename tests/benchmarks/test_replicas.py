@@ -9,10 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from scumble_bench.rooms.helpers import Helpers
+from scumble_bench.rooms.replicas import Replicas
 from scumble_bench.rooms.stepper import Stepper
 
-# Helpers import this module: what they build has to be found here by name.
+# Replicas import this module: what they build has to be found here by name.
 
 
 def squares(module: Any, toward: float) -> Any:
@@ -51,24 +51,24 @@ def module() -> Any:
 
 
 @pytest.fixture
-def started() -> Iterator[list[Helpers]]:
-    running: list[Helpers] = []
+def started() -> Iterator[list[Replicas]]:
+    running: list[Replicas] = []
     yield running
-    for helpers in running:
-        helpers.close()
+    for replicas in running:
+        replicas.close()
 
 
-def test_gradients_and_losses_are_means_over_all_batches(module: Any, started: list[Helpers]):
-    helpers = Helpers(2, module, partial(squares, toward=4.0), 2, 0)
-    started.append(helpers)
+def test_gradients_and_losses_are_means_over_all_batches(module: Any, started: list[Replicas]):
+    replicas = Replicas(2, module, partial(squares, toward=4.0), 2, 0)
+    started.append(replicas)
     for weight in (1.0, 3.0):
         with torch.no_grad():
-            module.weight.fill_(weight)  # which the helpers see
-        helpers.begin()
+            module.weight.fill_(weight)  # which the replicas see
+        replicas.begin()
         module.zero_grad()
         own = squares(module, 1.0)()
         own[0].backward()
-        losses = helpers.join(own)
+        losses = replicas.join(own)
         assert losses.tolist() == pytest.approx(
             [(3 * (weight - 1) ** 2 + 6 * (weight - 4) ** 2) / 3, 3.0]
         )
@@ -76,22 +76,22 @@ def test_gradients_and_losses_are_means_over_all_batches(module: Any, started: l
         assert not module.bias.grad.any()
 
 
-def test_helpers_draw_each_for_itself(module: Any, started: list[Helpers]):
+def test_replicas_draw_each_for_itself(module: Any, started: list[Replicas]):
     found: list[float] = []
     for seed in (0, 0, 7):
-        helpers = Helpers(1, module, drawn, 2, seed)
-        started.append(helpers)
-        helpers.begin()
-        found.append(float(helpers.join(torch.zeros(2))[1]))
+        replicas = Replicas(1, module, drawn, 2, seed)
+        started.append(replicas)
+        replicas.begin()
+        found.append(float(replicas.join(torch.zeros(2))[1]))
     assert found[0] == found[1] != found[2]
 
 
-def test_a_stepper_steps_along_the_mean(module: Any, started: list[Helpers]):
-    helpers = Helpers(1, module, partial(squares, toward=0.0), 2, 0)
-    started.append(helpers)
+def test_a_stepper_steps_along_the_mean(module: Any, started: list[Replicas]):
+    replicas = Replicas(1, module, partial(squares, toward=0.0), 2, 0)
+    started.append(replicas)
     losses = squares(module, 2.0)
     stepper = Stepper(
-        module, losses, ("loss", "toward"), 4, Console(file=StringIO()), helpers=helpers
+        module, losses, ("loss", "toward"), 4, Console(file=StringIO()), replicas=replicas
     )
     assert stepper.batch == 8
     for _ in range(3):
@@ -101,20 +101,20 @@ def test_a_stepper_steps_along_the_mean(module: Any, started: list[Helpers]):
     assert stepper.means() == pytest.approx({"loss": 3.0, "toward": 1.0}, rel=1e-2)
 
 
-def test_a_helper_that_fails_says_why(module: Any, started: list[Helpers]):
-    helpers = Helpers(1, module, broken, 2, 0)
-    started.append(helpers)
-    helpers.begin()
-    with pytest.raises(RuntimeError, match=r"(?s)helping process failed.*no such batch"):
-        helpers.join(torch.zeros(2))
+def test_a_replica_that_fails_says_why(module: Any, started: list[Replicas]):
+    replicas = Replicas(1, module, broken, 2, 0)
+    started.append(replicas)
+    replicas.begin()
+    with pytest.raises(RuntimeError, match=r"(?s)replica failed.*no such batch"):
+        replicas.join(torch.zeros(2))
 
 
-def test_a_helper_that_is_gone_does_not_keep_the_run_waiting(module: Any, started: list[Helpers]):
-    helpers = Helpers(1, module, drawn, 2, 0)
-    started.append(helpers)
-    process = helpers._processes[0]  # pyright: ignore[reportPrivateUsage]
+def test_a_replica_that_is_gone_does_not_keep_the_run_waiting(module: Any, started: list[Replicas]):
+    replicas = Replicas(1, module, drawn, 2, 0)
+    started.append(replicas)
+    process = replicas._processes[0]  # pyright: ignore[reportPrivateUsage]
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    helpers.begin()
+    replicas.begin()
     with pytest.raises(RuntimeError, match="ended unasked"):
-        helpers.join(torch.zeros(2))
+        replicas.join(torch.zeros(2))

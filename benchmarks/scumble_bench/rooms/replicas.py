@@ -1,7 +1,7 @@
-"""Processes that draw and differentiate beside a training process, each on a core of its own.
+"""Copies of a training process that draw and differentiate beside it, each on its own core.
 
 Small layers leave a second thread little to do: two processes with a batch each take three steps
-where one with two threads takes two. Weights are shared memory, so a helper sees them as they are;
+where one with two threads takes two. Weights are shared memory, so a replica sees them as they are;
 it knows nothing of optimisers.
 """
 
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 Losses = Callable[[], Tensor]
 
 
-class Helpers:
+class Replicas:
     """Adds gradients of other processes' batches to those of this one.
 
     Args:
         count: How many processes.
         module: What is trained, on the CPU; its weights become shared memory.
-        make: Builds the losses in a helper, from the module there; pickled.
+        make: Builds the losses in a replica, from the module there; pickled.
         losses: How many losses there are.
-        seed: Of the helpers' draws; each gets one of its own.
+        seed: Of the replicas' draws; each gets one of its own.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Helpers:
             found = torch.zeros(size + losses).share_memory_()
             here, there = multiprocessing.Pipe()
             process = context.Process(
-                target=_help, args=(module, make, found, there, seed + number + 1), daemon=True
+                target=_replicate, args=(module, make, found, there, seed + number + 1), daemon=True
             )
             process.start()
             there.close()
@@ -64,7 +64,7 @@ class Helpers:
         return len(self._processes)
 
     def begin(self) -> None:
-        """Has every helper draw a batch and differentiate its first loss."""
+        """Has every replica draw a batch and differentiate its first loss."""
         for line in self._lines:
             with suppress(ConnectionError):  # `join` tells of it
                 line.send(True)
@@ -73,16 +73,16 @@ class Helpers:
         """Waits, and makes this process's gradients, and `losses`, the mean over all batches.
 
         Raises:
-            RuntimeError: A helper failed; its traceback is the message.
+            RuntimeError: A replica failed; its traceback is the message.
         """
         whole = torch.zeros_like(self._found[0])
         for line, found in zip(self._lines, self._found, strict=True):
             try:
                 problem = line.recv()
             except (EOFError, ConnectionError) as ended:
-                raise RuntimeError("a helping process ended unasked") from ended
+                raise RuntimeError("a replica ended unasked") from ended
             if problem:
-                raise RuntimeError(f"a helping process failed:\n{problem}")
+                raise RuntimeError(f"a replica failed:\n{problem}")
             whole += found
         shares = whole.split([p.numel() for p in self._parameters] + [len(losses)])
         everyone = len(self) + 1
@@ -101,7 +101,7 @@ class Helpers:
             process.kill()
 
 
-def _help(
+def _replicate(
     module: nn.Module,
     make: Callable[[Any], Losses],
     found: Tensor,
@@ -122,7 +122,7 @@ def _help(
             line.send("")
     except EOFError:
         return
-    except Exception:
+    except Exception:  # whatever it is, the training process has to hear of it
         line.send(traceback.format_exc())
 
 
