@@ -76,10 +76,10 @@ Trained by `python -m scumble_bench.rooms.train` on {facts["device"]} in
 
 - VAE: deterministic latents with noise of standard deviation 0.1 in training, a penalty on the
   latents' moments instead of a KL term; the posterior's variance is fixed near zero.
-- UNet and text encoder, together from scratch: epsilon prediction, min-SNR-5 weights and, where
-  noise outweighs the picture, weights by the inverse root of their ratio; Muon for matrices,
-  AdamW for the rest; 10 % empty captions, moving average of the weights, prompts of at most 40
-  tokens.
+- UNet and text encoder, together from scratch: epsilon prediction, levels weighted by the inverse
+  root of their signal-to-noise ratio, cells of things up to five times as much as the room; Muon
+  for matrices, AdamW for the rest; 10 % empty captions, moving average of the weights, prompts of
+  at most 40 tokens.
 - **Auxiliary attention loss**: at the 16x16 cross-attention sites the attention of noun and
   colour words, averaged over heads and sites, is trained to lie inside the thing they name,
   with weight {facts["word_weight"]} beside the noise loss. The gate on where words look is
