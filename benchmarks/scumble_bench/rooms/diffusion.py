@@ -38,7 +38,7 @@ def level_weights(ratio: Tensor) -> Tensor:
 
     The ratio's inverse root, halfway between the error of the noise and that of the picture, which
     is larger by the ratio's inverse. A trained model's errors then count alike at all levels,
-    within a factor of two.
+    within a factor of about two.
     """
     return ratio.rsqrt()
 
