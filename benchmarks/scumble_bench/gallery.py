@@ -35,8 +35,8 @@ INTRODUCTION = (
     "name; `make gallery` runs them all and writes this page.\n\n"
     "These pictures were chosen to show something. How often a method succeeds on scenes that "
     "nobody chose is [measured](../benchmarks/results/methods.json) by `make quality`. The model "
-    "was trained on two CPU cores: it edits pictures better than it generates them, and it hardly "
-    "knows what a pose is.\n"
+    "was trained on two CPU cores: it draws softly, and fewer than half of the poses that a prompt "
+    "names.\n"
 )
 
 

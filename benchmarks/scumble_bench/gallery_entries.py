@@ -124,8 +124,9 @@ ENTRIES: tuple[Entry, ...] = (
         "pose", "MasaCtrl: another pose",
         (f"{PICTURES}/dog.png", *_prompts("a jumping yellow dog", "a standing yellow dog"),
          "--method", "masactrl"),
-        "A yellow dog that neither jumps nor stands, its legs and tail lumps. The model hardly "
-        "knows poses. The room is the same; the window has a second, fainter frame.",
+        "A yellow dog that neither jumps nor stands, its legs and tail lumps. The model draws "
+        "fewer than half of the poses named. The room is the same; the window has a second, "
+        "fainter frame.",
         works=False,
     ),
     Entry(

@@ -41,8 +41,8 @@ NOTES = (
     "Options are the published defaults, at fewer steps than the published 50; the same on both "
     "sides of each claim.",
     "The judge is a small network with faults of its own: benchmarks/results/quality.json.",
-    "The model draws roughly, and hardly knows poses when it generates (quality.json, prompt_poses)"
-    ": what is low for every method is low for the model's sake.",
+    "The model draws softly, and fewer than half of the poses that a prompt names (quality.json, "
+    "prompt_poses): what is low for every method is low for the model's sake.",
     "Re-painting is measured on generated pictures only; of pictures that are brought nothing is "
     "claimed.",
 )
