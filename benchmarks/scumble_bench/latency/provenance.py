@@ -15,6 +15,8 @@ PACKAGES = (
     "scumble", "numpy", "torch", "diffusers", "transformers", "onnx", "onnxruntime",
     "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx",
 )  # fmt: skip
+HERE = Path(__file__).resolve().parent
+BUT_FIGURES = (":/", ":(top,exclude)benchmarks/results")
 CPUINFO = Path("/proc/cpuinfo")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 
@@ -53,18 +55,23 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit() -> str:
-    """Return the commit of the checkout, with a plus sign if files were changed."""
+def commit(folder: Path = HERE) -> str:
+    """Return the commit of the checkout around a folder, with a plus sign if files were changed.
+
+    Figures are no such change: one measurement does not taint the next.
+    """
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
-            cwd=Path(__file__).resolve().parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        named = _git(folder, "describe", "--always", "--abbrev=12")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *BUT_FIGURES)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{named}+" if changed else named
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git says of the checkout around a folder."""
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -18,7 +18,6 @@ through the autoencoder: no better sampler could be told from one that reaches i
 import argparse
 import hashlib
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from scumble_bench.latency.provenance import commit
 from scumble_bench.rooms import CHECKPOINT, dataset, world
 from scumble_bench.rooms.attention import Denoiser, token_weights
 from scumble_bench.rooms.autoencoder import psnr, repeated
@@ -150,22 +150,6 @@ def checksum(folder: Path) -> str:
         found.update(path.relative_to(folder).as_posix().encode())
         found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
-
-
-def commit() -> str:
-    """Names the commit that measured, with a plus sign if files were changed."""
-    here = Path(__file__).resolve().parent
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

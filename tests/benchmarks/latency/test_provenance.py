@@ -2,6 +2,7 @@ import datetime
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,26 @@ def test_what_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch):
 def test_the_commit_is_named(repository: Path):
     if (repository / ".git").exists():
         assert re.fullmatch(r"[0-9a-f]{12}\+?|.*-g[0-9a-f]{12}\+?", commit())
+
+
+def test_a_changed_file_adds_a_plus_sign_and_figures_do_not(tmp_path: Path):
+    results = tmp_path / "benchmarks/results"
+    results.mkdir(parents=True)
+    code, figures = tmp_path / "code.py", results / "methods.json"
+    for written in (code, figures):
+        written.write_text("1")
+    for arguments in (
+        ("init", "--quiet"),
+        ("add", "."),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "begin"),
+    ):
+        subprocess.run(("git", *arguments), cwd=tmp_path, check=True)
+    clean = commit(results)
+    assert re.fullmatch(r"[0-9a-f]{12}", clean)
+    figures.write_text("2")
+    assert commit(results) == clean
+    code.write_text("2")
+    assert commit(results) == f"{clean}+"
 
 
 def test_without_git_the_commit_is_unknown(monkeypatch: pytest.MonkeyPatch):
