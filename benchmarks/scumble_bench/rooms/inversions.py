@@ -70,6 +70,7 @@ ROWS: tuple[Row, ...] = (
     Row("DDIM", "ddim"),
     Row("DDIM, timestep of the level it is at", "ddim", {"convention": "current"}),
     Row("direct", "direct"),
+    Row("direct, timestep of the level it is at", "direct", {"convention": "current"}),
     Row("negative-prompt", "negative_prompt"),
     Row("proximal, soft, without anchor", "proximal", {"anchor": "none"}),
     Row("proximal, soft", "proximal"),
