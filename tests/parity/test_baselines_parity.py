@@ -6,8 +6,6 @@ prompt embeddings.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from runpy import run_path
 from typing import Any, cast
 
 import numpy as np
@@ -29,9 +27,6 @@ SEED = 5
 GUIDANCE = 7.5
 CAT = "a red cat on a sofa"
 DOG = "a red dog on a sofa"
-write_checkpoint: Callable[..., Path] = run_path(
-    str(Path(__file__).parents[1] / "tiny_checkpoint.py")
-)["write_checkpoint"]
 
 BLOCK = np.ones((FACTOR, FACTOR), bool)
 INSIDE = np.zeros(CELLS, bool)
@@ -130,30 +125,14 @@ class Reference:
         return levels
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def editor(folder: Path) -> Iterator[Editor]:
-    with Editor.load(folder, precision="fp64", device="cpu") as loaded:
-        yield loaded
-
-
-@pytest.fixture(scope="module")
-def of_all(folder: Path, editor: Editor) -> Reference:
-    loaded = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float64)
-    unet = cast("UNet2DConditionModel", loaded).eval().requires_grad_(False)
+def of_all(editor: Editor, unet: UNet2DConditionModel) -> Reference:
     return Reference(editor, unet)
 
 

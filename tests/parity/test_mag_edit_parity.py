@@ -5,10 +5,9 @@ is as the publication and its code's documented behaviour say. Nothing is shared
 prompt embeddings, alignment and the recorded latents.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from runpy import run_path
 from typing import Any, cast
 
 import numpy as np
@@ -28,9 +27,6 @@ WINDOWS = {"guide_window": 0.5, "cross_window": 0.7, "self_window": 0.34, "blend
 GUIDED, CROSS, SELF, BLENDED = 3, 4, 2, 4
 """Steps of these windows."""
 SOURCE, TARGET = "a red cat on a sofa", "a blue cat on a sofa"
-write_checkpoint: Callable[..., Path] = run_path(
-    str(Path(__file__).parents[1] / "tiny_checkpoint.py")
-)["write_checkpoint"]
 
 
 class Maps:
@@ -152,17 +148,6 @@ class Released:
     def _noise(self, latents: Tensor, t: int, *texts: str) -> Tensor:
         text = torch.cat([self.text[text] for text in texts])
         return cast("Any", self.unet)(latents, t, encoder_hidden_states=text).sample
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("mag"))
-
-
-@pytest.fixture(scope="module")
-def editor(folder: Path) -> Iterator[Editor]:
-    with Editor.load(folder, engine="torch", precision="fp64", device="cpu") as loaded:
-        yield loaded
 
 
 @pytest.mark.parametrize("ratio", ["token", "space"])

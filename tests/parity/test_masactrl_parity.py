@@ -6,10 +6,9 @@ step, each probability map in memory, masks in two passes. It shares nothing wit
 prompt embeddings.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from runpy import run_path
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -30,9 +29,6 @@ SELF_SITES = 7
 NATIVE_CELLS = 2  # maps of 16x16 cells of the native 32x32 latent: one of 2x2 latent cells
 CAT = "a red cat on a sofa"
 DOG = "a red dog on a sofa"
-write_checkpoint: Callable[..., Path] = run_path(
-    str(Path(__file__).parents[1] / "tiny_checkpoint.py")
-)["write_checkpoint"]
 
 
 class Case(NamedTuple):
@@ -278,31 +274,6 @@ def by_reference(
                 x[0] = recorded[i + 1][0]
             found.append(x.clone())
     return reference, found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def editor(folder: Path) -> Iterator[Editor]:
-    with Editor.load(folder, precision="fp64", device="cpu") as loaded:
-        yield loaded
-
-
-@pytest.fixture(scope="module")
-def unet(folder: Path) -> UNet2DConditionModel:
-    loaded = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float64)
-    return cast("UNet2DConditionModel", loaded).eval().requires_grad_(False)
 
 
 def picture(case: Case) -> np.ndarray:

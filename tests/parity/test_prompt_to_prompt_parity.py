@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from runpy import run_path
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -38,9 +37,6 @@ from scumble.words import Tokenizer
 
 STEPS = 6
 FACTOR = 2  # pixels for each latent cell, of the tiny checkpoint
-write_checkpoint: Callable[..., Path] = run_path(
-    str(Path(__file__).parents[1] / "tiny_checkpoint.py")
-)["write_checkpoint"]
 
 CAT = "a red cat on a sofa"
 
@@ -392,35 +388,10 @@ class Explicit:
 # What is compared
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def editor(folder: Path) -> Iterator[Editor]:
-    with Editor.load(folder, precision="fp64", device="cpu") as loaded:
-        yield loaded
-
-
 @pytest.fixture(scope="module")
 def editor32(folder: Path) -> Iterator[Editor]:
     with Editor.load(folder, device="cpu") as loaded:
         yield loaded
-
-
-@pytest.fixture(scope="module")
-def unet(folder: Path) -> UNet2DConditionModel:
-    loaded = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float64)
-    return cast("UNet2DConditionModel", loaded).eval().requires_grad_(False)
 
 
 def picture(case: Case) -> np.ndarray:
