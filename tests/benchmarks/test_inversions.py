@@ -80,7 +80,18 @@ def test_an_edit_that_changes_nothing(judge: Judge, task: Any):
     mask = np.zeros((128, 128), dtype=bool)
     mask[20:60, 20:60] = True
     case = Case(
-        0, image, "a room", "a red room", "sofa", "red", "red", None, mask, mask, (20, 20, 60, 60)
+        0,
+        image,
+        "a room",
+        "a red room",
+        "sofa",
+        "red",
+        "red",
+        None,
+        None,
+        mask,
+        mask,
+        (20, 20, 60, 60),
     )
     editor: Any = Editor()
     row = Row("mine", "proximal", {"threshold": "hard"})

@@ -15,12 +15,11 @@ from scumble.plugins import Plugin, Trial, list_entries, load_class
 from scumble_bench.evaluation.methods import Named, brings_inversion, edits
 from scumble_bench.rooms.baselines import BASELINES
 from scumble_bench.rooms.inversions import ROWS as INVERTED
-from scumble_bench.rooms.methods.rows import ROWS, Row, Task
+from scumble_bench.rooms.methods.rows import GENERATED, ROWS, Row, Task
 from scumble_bench.rooms.world import NOUNS
 
 __all__ = ["TABLED", "read_tasks", "rows_for", "template_of"]
 
-GENERATED: tuple[Task, ...] = ("layout", "repaint")
 DIRECT = "direct"
 
 TABLED: tuple[Row, ...] = (

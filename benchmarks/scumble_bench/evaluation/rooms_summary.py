@@ -8,12 +8,11 @@ from scumble_bench.evaluation.methods import brings_inversion
 from scumble_bench.evaluation.tables import Lines
 from scumble_bench.reports.points import QualityPoint
 from scumble_bench.rooms.methods.report import COLUMNS, cell, row_report
-from scumble_bench.rooms.methods.rows import Row
+from scumble_bench.rooms.methods.rows import GENERATED, Row
 from scumble_bench.work.shelf import FAILURE
 
 __all__ = ["points_of", "reported", "task_table"]
 
-GENERATED = ("layout", "repaint")
 NOTHING = "–"
 
 

@@ -19,12 +19,11 @@ from scumble_bench.evaluation.methods import brings_inversion
 from scumble_bench.reports.points import QualityPoint
 from scumble_bench.rooms.inversions import TASKS
 from scumble_bench.rooms.methods.claims import interval
-from scumble_bench.rooms.methods.rows import cases_of
+from scumble_bench.rooms.methods.rows import GENERATED, cases_of
 
 __all__ = ["FILES", "points_from_results"]
 
 FILES = ("methods.json", "baselines.json", "inversions.json")
-GENERATED = ("layout", "repaint")
 """Tasks that begin from a seed: there is no picture to invert."""
 RECONSTRUCTION = "reconstruction"
 

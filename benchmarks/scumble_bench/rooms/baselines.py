@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--sheets", type=Path, help="folder for a sheet of pictures a row")
     parser.add_argument("--model", default="rooms")
-    parser.add_argument("--edits", type=int, default=40)
+    parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in BASELINES])

@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scumble_bench.rooms.inversions", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the figures")
-    parser.add_argument("--edits", type=int, default=24, help="of each row and task")
+    parser.add_argument("--edits", type=int, default=50, help="of each row and task")
     parser.add_argument("--steps", type=int, default=20, help="DDIM steps of each edit")
     parser.add_argument("--threads", type=int, help="of the engines")
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], help="these alone")

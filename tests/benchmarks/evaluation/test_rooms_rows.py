@@ -62,6 +62,8 @@ def test_every_inversion_has_a_row_unless_the_method_brings_its_own():
     assert told == [
         ("MasaCtrl", "direct", None),
         ("MasaCtrl, prox", "proximal", {"threshold": "hard"}),
+        # Of what is generated nothing is inverted.
+        ("MasaCtrl", "direct", None),
         ("SDEdit", "direct", None),
         ("SDEdit, strength 0.5", "direct", None),
     ]

@@ -52,6 +52,7 @@ class Case:
         word: what it is to become: a colour or a pose; for a layout its colour.
         colour: that the thing has in the true result.
         pose: likewise, None where it has none.
+        pose_before: that it has in the drawing, None where it has none.
         mask: (128, 128) bool, where the thing is seen.
         changed: (128, 128) bool, where it is seen before or in the true result.
         box: of the mask.
@@ -65,6 +66,7 @@ class Case:
     word: str
     colour: str
     pose: str | None
+    pose_before: str | None
     mask: Bools
     changed: Bools
     box: Box
@@ -248,6 +250,7 @@ def _proposal(
         word=word,
         colour=wanted.colour,
         pose=wanted.pose,
+        pose_before=item.pose,
         mask=item.mask,
         changed=item.mask | wanted.mask,
         box=item.box,

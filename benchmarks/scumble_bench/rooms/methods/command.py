@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--out", type=Path, default=RESULTS, help="file of the figures")
     made.add_argument("--model", default="rooms", help="rooms, or a model trained on its world")
-    made.add_argument("--edits", type=int, default=50, help="of each row")
+    made.add_argument("--edits", type=int, default=100, help="of each row")
     made.add_argument("--steps", type=int, default=20, help="DDIM steps of each edit")
     made.add_argument("--threads", type=int, help="of the engines")
     made.add_argument("--show", action="store_true", help="print the file's tables as Markdown")

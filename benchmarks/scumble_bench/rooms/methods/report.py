@@ -25,6 +25,7 @@ __all__ = [
 
 DIGITS = 4
 COLUMNS = {
+    "drawn": "drawn",
     "success": "success",
     "pose": "pose",
     "identity": "same",
@@ -166,6 +167,6 @@ def _line(cells: Sequence[str]) -> str:
 
 def cell(measure: str, value: float) -> str:
     """Return a measure's mean as tables have it."""
-    if measure in ("success", "pose", "identity"):
+    if measure in ("drawn", "success", "pose", "identity"):
         return f"{100 * value:.0f} %"
     return f"{value:.0f}" if measure in ("rows", "gradients") else f"{value:.2f}"

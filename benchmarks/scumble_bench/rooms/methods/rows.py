@@ -13,9 +13,13 @@ from typing import Any, Literal, TypeAlias, cast
 
 from scumble_bench.rooms.methods.cases import Case, Kind
 
-__all__ = ["ROWS", "Row", "Task", "cases_of", "filled"]
+__all__ = ["GENERATED", "ROWS", "Row", "Task", "cases_of", "filled"]
 
-Task: TypeAlias = Kind | Literal["repaint"]
+Task: TypeAlias = Kind | Literal["generated_pose", "repaint"]
+GENERATED: tuple[Task, ...] = ("generated_pose", "layout", "repaint")
+"""Tasks that edit what the model draws itself, and no picture that is brought."""
+CASES: Mapping[Task, Kind] = {"generated_pose": "pose", "repaint": "layout"}
+"""Tasks that take the cases of a kind of another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Row:
 
     Attributes:
         name: no two rows of a task have the same.
-        task: what is asked for: a kind of edit, or `repaint`, which takes the cases of `layout`.
+        task: what is asked for: a kind of edit; `repaint`, which takes the cases of `layout`; or
+            `generated_pose`, which takes the prompts of `pose`.
         method: plugin; None samples the target prompt and edits nothing.
         options: of the plugin.
         inversion: plugin that inverts, where a picture is edited.
@@ -57,7 +62,7 @@ class Row:
 
 def cases_of(task: Task) -> Kind:
     """Return whose cases a task takes."""
-    return "layout" if task == "repaint" else task
+    return CASES.get(task) or cast("Kind", task)
 
 
 def filled(template: Any, case: Case) -> Any:
@@ -88,6 +93,10 @@ ROWS: tuple[Row, ...] = (
     Row("Prompt-to-Prompt, swap", "pose", P2P, {"mode": "replace"}),
     # Windows of no length: the target prompt, sampled from the picture's inverted noise.
     Row("no control", "pose", P2P, {"mode": "replace", "cross_window": 0, "self_window": 0}),
+    Row("MasaCtrl", "generated_pose", "masactrl"),
+    Row("Prompt-to-Prompt, swap", "generated_pose", P2P, {"mode": "replace"}),
+    Row("no control", "generated_pose", P2P,
+        {"mode": "replace", "cross_window": 0, "self_window": 0}),
     Row("MAG-Edit", "crowded", "mag_edit", {"words": ["{word}"]}, masked=True, gradients=True),
     Row("Prompt-to-Prompt, swap", "crowded", P2P, {"mode": "replace"}),
     Row("Prompt-to-Prompt, same mask", "crowded", P2P, AS_MAG, masked=True),

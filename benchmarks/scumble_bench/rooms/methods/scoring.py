@@ -6,9 +6,11 @@ Measures of an edit; which of them a task has, `SCORES` says:
   for `layout`: the box overlaps the one asked for by half or more; for `repaint`: the judge sees
   the thing in its colour.
 - `pose`, `identity`: the two halves of `success` for a pose: the thing has the new pose; the thing
-  is there and has the colour that it had.
+  is there and has the colour that it had. Where the picture before is generated, `drawn` says that
+  the thing has its first pose there, without which its pose cannot be changed.
 - `psnr`, `ssim`: against the picture before, outside the true masks of the thing (before and in the
-  true result) grown by `REACH` pixels; for `repaint` outside the box, likewise grown.
+  true result) grown by `REACH` pixels; for `repaint` outside the box, and for `generated_pose`
+  outside the judge's masks of the thing before and after, likewise grown.
 - `vae_psnr`: the same for the picture encoded and decoded again: the best that any edit can reach.
 - `structure`: intersection over union of the judge's mask of the thing in the result with the
   judge's mask of it in the picture before, 0 where it sees none. Both masks are the judge's, whose
@@ -44,7 +46,7 @@ from scumble_bench.rooms.methods.measures import (
     psnr,
     ssim,
 )
-from scumble_bench.rooms.methods.rows import Row, Task, filled
+from scumble_bench.rooms.methods.rows import GENERATED, Row, Task, filled
 
 __all__ = ["REACH", "Made", "make", "score"]
 
@@ -92,8 +94,8 @@ def make(editor: Editor, row: Row, case: Case, number: int, steps: int) -> Made:
         before, after = runs[0].image, runs[-1].image
     else:
         given: dict[str, Any] = {"method": row.method, "options": filled(row.options, case)}
-        if row.task in ("layout", "repaint"):
-            given |= {"source": case.target, "seed": number}
+        if row.task in GENERATED:
+            given |= {"source": case.source, "seed": number}
         else:
             given |= {"image": case.image, "source": case.source, "inversion": row.inversion}
             given["mask"] = case.mask if row.masked else None
@@ -112,7 +114,7 @@ def score(task: Task, case: Case, made: Made, judge: Judge, editor: Editor) -> d
     """Return measure -> value of one edit."""
     before, after = judge(np.stack([made.before, made.after]))
     found = SCORES[task](case, made, before, after)
-    if task not in ("layout", "repaint"):
+    if task not in GENERATED:
         engine = editor.session.engine
         rebuilt = from_model(engine.decode(engine.encode_image(to_model(made.before))))
         found["vae_psnr"] = psnr(made.before, rebuilt, ~grown(case.changed, REACH))
@@ -139,6 +141,23 @@ def _posed(case: Case, made: Made, before: Verdict, after: Verdict) -> dict[str,
     return _edited(case, made, before, after) | both
 
 
+def _posed_anew(case: Case, made: Made, before: Verdict, after: Verdict) -> dict[str, float]:
+    noun = case.noun
+    drawn = before.sees(noun) and before.pose[noun] == case.pose_before
+    pose = drawn and after.sees(noun) and after.pose[noun] == case.pose
+    identity = before.sees(noun) and after.sees(noun, before.colour[noun])
+    outside = ~grown(before.mask(noun) | after.mask(noun), REACH)
+    return {
+        "drawn": float(drawn),
+        "pose": float(pose),
+        "identity": float(identity),
+        "success": float(pose and identity),
+        "psnr": psnr(made.before, made.after, outside),
+        "ssim": ssim(made.before, made.after, outside),
+        "structure": iou(before.mask(noun), after.mask(noun)),
+    }
+
+
 def _laid_out(case: Case, made: Made, before: Verdict, after: Verdict) -> dict[str, float]:
     box = box_of(largest_part(after.mask(case.noun))) if after.sees(case.noun) else None
     overlap = 0.0 if box is None else box_iou(box, case.box)
@@ -161,6 +180,7 @@ SCORES: Mapping[Task, Callable[[Case, Made, Verdict, Verdict], dict[str, float]]
     "colour": _edited,
     "refine": _edited,
     "pose": _posed,
+    "generated_pose": _posed_anew,
     "crowded": _edited,
     "layout": _laid_out,
     "repaint": _repainted,

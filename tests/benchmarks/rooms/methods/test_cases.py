@@ -78,7 +78,7 @@ def test_the_prompts_differ_by_what_is_edited(judge: Judge):
         assert added == words(case.source)
     for case in draw_cases("pose", COUNT, judge).cases:
         item = item_of(case)
-        assert case.pose == case.word != item.pose
+        assert case.pose == case.word != item.pose == case.pose_before
         assert case.colour == item.colour
         apart = [
             (a, b) for a, b in zip(words(case.source), words(case.target), strict=True) if a != b

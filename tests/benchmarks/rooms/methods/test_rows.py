@@ -16,6 +16,7 @@ CASE = Case(
     word="blue",
     colour="blue",
     pose=None,
+    pose_before=None,
     mask=np.ones((128, 128), bool),
     changed=np.ones((128, 128), bool),
     box=(8, 16, 64, 72),

@@ -13,7 +13,7 @@ from scumble_bench.rooms import CHECKPOINT
 from scumble_bench.rooms.dataset import NOUNS
 from scumble_bench.rooms.judge import Judge, Verdict
 from scumble_bench.rooms.methods.cases import KINDS, Case, draw_cases
-from scumble_bench.rooms.methods.rows import ROWS, Row, Task
+from scumble_bench.rooms.methods.rows import ROWS, Row, Task, cases_of
 from scumble_bench.rooms.methods.scoring import ANOTHER, REACH, Made, make, score
 
 SIDE = 128
@@ -36,6 +36,7 @@ def case(pose: str | None = None) -> Case:
         word="black",
         colour="black",
         pose=pose,
+        pose_before=pose and "lying",
         mask=filled_box(BOX),
         changed=filled_box((32, 40, 72, 72)),
         box=BOX,
@@ -116,6 +117,50 @@ def test_a_pose_is_one_half_of_success_and_who_is_seen_the_other(
         verdict(colour, pose, BOX, seen),
     )
     assert (found["pose"], found["identity"], found["success"]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (("white", "lying", 1.0), ("white", "jumping", 1.0), (1, 1, 1, 1)),
+        (("white", "lying", 1.0), ("black", "jumping", 1.0), (1, 1, 0, 0)),
+        (("white", "lying", 1.0), ("white", "lying", 1.0), (1, 0, 1, 0)),
+        (("white", "lying", 1.0), ("white", "jumping", 0.4), (1, 0, 0, 0)),
+        # A pose that it had is none that was changed.
+        (("white", "jumping", 1.0), ("white", "jumping", 1.0), (0, 0, 1, 0)),
+        (("white", "lying", 0.4), ("white", "jumping", 1.0), (0, 0, 0, 0)),
+    ],
+)
+def test_of_what_is_generated_the_picture_before_says_what_changed(
+    before: tuple[str, str, float], after: tuple[str, str, float], wanted: tuple[int, ...]
+):
+    (one, first, seen), (two, second, still) = before, after
+    found = scored(
+        "generated_pose",
+        case("jumping"),
+        made(np.full((SIDE, SIDE, 3), 100, np.uint8)),
+        verdict(one, first, BOX, seen),
+        verdict(two, second, BOX, still),
+    )
+    assert tuple(found[n] for n in ("drawn", "pose", "identity", "success")) == wanted
+    assert "vae_psnr" not in found
+
+
+def test_what_is_generated_is_measured_outside_the_thing_before_and_after():
+    after = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    after[40 - REACH : 72 + REACH, 32 - REACH : 88 + REACH] = 255
+    after[0, 0] += 5
+    moved = (56, 40, 88, 72)
+    found = scored(
+        "generated_pose",
+        case("jumping"),
+        made(after),
+        verdict("white", "lying", BOX),
+        verdict("white", "jumping", moved),
+    )
+    outside = SIDE**2 - (32 + 2 * REACH) * (56 + 2 * REACH)
+    assert found["psnr"] == pytest.approx(-10 * np.log10((5 / 255) ** 2 / outside), abs=1e-9)
+    assert found["structure"] == pytest.approx(8 / 56)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +273,7 @@ def test_what_is_generated_has_the_cases_seed_and_no_picture():
         (
             "edit",
             {
-                "source": "a black cat",
+                "source": "a white cat",
                 "target": "a black cat",
                 "method": "initial_noise",
                 "options": {"layout": {"cat": BOX}},
@@ -237,6 +282,10 @@ def test_what_is_generated_has_the_cases_seed_and_no_picture():
             },
         )
     ]
+    editor, _ = asked("MasaCtrl", "generated_pose")
+    ((_, given),) = editor.calls
+    assert (given["source"], given["target"], given["seed"]) == ("a white cat", "a black cat", 7)
+    assert not given.keys() & {"image", "mask", "inversion"}
     editor, result = asked("plain sampling", "layout")
     assert editor.calls == [("generate", {"prompt": "a black cat", "seed": 7, "steps": 4})]
     assert result.rows == 40
@@ -257,7 +306,7 @@ def test_every_row_can_be_made_and_scored():
     ):
         cases = {kind: draw_cases(kind, 1, judge).cases[0] for kind in KINDS}
         for row in ROWS:
-            one = cases["layout" if row.task == "repaint" else row.task]
+            one = cases[cases_of(row.task)]
             editor = slow if row.gradients else quick
             # Windows and guides of half the steps need two.
             result = make(editor, row, one, 0, 2)
