@@ -31,7 +31,8 @@ def replace_matrix(
 
     A target map is `source maps @ matrix`. Words are what stands between white space; those that
     differ are swapped in place. Where a swapped word has another number of tokens, each of its
-    source tokens is spread evenly over its target tokens.
+    source tokens is spread evenly over its target tokens, the words after it are shifted, and
+    padding is not. A row sums to 1: no attention is lost on the way.
 
     Args:
         source: prompt of the picture.
@@ -70,8 +71,9 @@ def replacement(
     """
     matrix = np.zeros((tokens, tokens))
     waiting = list(pairs)
+    end = tokens if compat_tail else length
     i = j = 0
-    while i < tokens and j < tokens:
+    while i < end and j < tokens:
         if waiting and waiting[0][0][0] == i:
             old, new = waiting.pop(0)
             if len(old) == len(new):
@@ -82,9 +84,10 @@ def replacement(
         else:
             matrix[j if compat_tail and not waiting else i, j] = 1
             i, j = i + 1, j + 1
-    if not compat_tail:  # a longer source ends first: the last columns are padding, as in its row
-        for column in range(j, tokens):
-            matrix[max(column, length - 1), column] = 1
+    if not compat_tail:
+        # Padding stays where it is: the last of it can hold most of a map, and must not be lost.
+        for row in range(i, tokens):
+            matrix[row, max(row, min(j, tokens - 1))] = 1
     return matrix
 
 

@@ -65,8 +65,9 @@ def test_swap_of_one_token_for_one_is_the_identity() -> None:
 
 def test_longer_word() -> None:
     found = columns(replace_matrix(toy("a cat on a mat"), toy("a chihuahua on a mat")))
-    assert found[:5] == [*one(0, 1), *[{2: THIRD}] * 3]
-    assert found[5:] == one(*range(3, 75))
+    assert found[:9] == [*one(0, 1), *[{2: THIRD}] * 3, *one(3, 4, 5, 6)]
+    assert found[9] == {7: 1, 8: 1, 9: 1}  # the padding that the longer word has driven out
+    assert found[10:] == one(*range(10, 77))
 
 
 def test_longer_word_as_the_reference() -> None:
@@ -78,9 +79,9 @@ def test_longer_word_as_the_reference() -> None:
 
 def test_shorter_word() -> None:
     found = columns(replace_matrix(toy("a chihuahua on a mat"), toy("a cat on a mat")))
-    assert found[:3] == [*one(0, 1), {2: 1, 3: 1, 4: 1}]
-    assert found[3:75] == one(*range(5, 77))
-    assert found[75:] == one(75, 76)  # padding of the source for padding of the target
+    assert found[:7] == [*one(0, 1), {2: 1, 3: 1, 4: 1}, *one(5, 6, 7, 8)]
+    assert found[7:9] == [{}, {}]  # where the source has words and the target none any more
+    assert found[9:] == one(*range(9, 77))
 
 
 def test_shorter_word_as_the_reference() -> None:
@@ -171,11 +172,11 @@ def test_the_default_aligns_every_word(pairs: list[tuple[str, str]], tokens: int
         assert block.sum() == pytest.approx(len(rows))  # all of a word's attention stays with it
         assert matrix[:, cells].sum() == pytest.approx(len(rows))
     assert columns(matrix)[target.length - 1] == {source.length - 1: 1}
-    padding = matrix[:, target.length :]
-    assert (padding.sum(axis=0) == 1).all()
-    assert (padding[: source.length - 1] == 0).all()
-    if source.length == target.length:
-        np.testing.assert_array_equal(padding, np.eye(tokens)[:, target.length :])
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)  # no attention is lost, and none added
+    padded = max(source.length, target.length)
+    # What lies beyond the words of both is where it was; where a word was cut, nothing is.
+    np.testing.assert_array_equal(matrix[padded:, padded:], np.eye(tokens - padded))
+    assert not matrix[: source.length, target.length :].any()
 
 
 @settings(max_examples=100, deadline=None)
@@ -188,9 +189,11 @@ def test_equal_prompts_give_the_identity(sentence: str, tokens: int, compat_tail
 
 
 def test_swap_in_a_full_window() -> None:
-    """Without padding in the source, the target's takes the map of the source's EOS."""
     found = columns(replace_matrix(toy("a chihuahua on", 7), toy("a cat on", 7)))
-    assert found == [*one(0, 1), {2: 1, 3: 1, 4: 1}, *one(5, 6), *one(6, 6)]
+    assert found == [*one(0, 1), {2: 1, 3: 1, 4: 1}, *one(5, 6), {}, {}]
+    found = columns(replace_matrix(toy("a cat on", 7), toy("a chihuahua on", 7)))
+    # No padding is left in the target: its EOS takes what looked at the source's.
+    assert found == [*one(0, 1), *[{2: THIRD}] * 3, *one(3), {4: 1, 5: 1, 6: 1}]
 
 
 def test_unequal_word_counts_are_refused() -> None:
