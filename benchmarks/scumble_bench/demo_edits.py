@@ -138,7 +138,7 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="swap: red -> green",
         colour="green",
-        options={"blend_words": ("sofa",), "blend_threshold": 0.12, "cross_window": 0.6},
+        options={"blend_words": ("sofa",), "blend_threshold": 0.2, "cross_window": 0.6},
     ),
     DemoEdit(
         picture="cat",
@@ -150,7 +150,7 @@ EDITS: tuple[DemoEdit, ...] = (
         options={
             "mode": "refine",
             "blend_words": ("carpet",),
-            "blend_threshold": 0.12,
+            "blend_threshold": 0.02,
             "cross_window": 0.8,
         },
     ),
@@ -169,7 +169,7 @@ EDITS: tuple[DemoEdit, ...] = (
         thing="sofa",
         label="swap: green -> blue",
         colour="blue",
-        options={"blend_words": ("sofa",), "blend_threshold": 0.12, "cross_window": 0.6},
+        options={"blend_words": ("sofa",), "blend_threshold": 0.02, "cross_window": 0.6},
     ),
     DemoEdit(
         picture="drawn",
@@ -186,7 +186,7 @@ EDITS: tuple[DemoEdit, ...] = (
         target="a room with a green sofa and a yellow ball",
         thing="sofa",
         label="reweight: green x 4",
-        options={"reweight": {"green": 4}, "blend_words": ("sofa",), "blend_threshold": 0.12},
+        options={"reweight": {"green": 4}, "blend_words": ("sofa",), "blend_threshold": 0.02},
     ),
 )
 
