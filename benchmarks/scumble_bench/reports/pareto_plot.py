@@ -132,9 +132,7 @@ def _panel(
     axes.set_ylim(-4, min(104.0, 100 * top + 6))
     axes.set_xlabel("PSNR outside the edit, dB")
     axes.set_ylabel("edits made, %")
-    titled(
-        axes, f"Task: {task}", theme, f"{points[0].pictures} pictures; thin lines: 95 % intervals"
-    )
+    titled(axes, f"Task: {task}", theme, f"{points[0].pictures} pictures")
 
 
 def _labels(axes: Axes, points: Sequence[QualityPoint], theme: Theme) -> None:
@@ -213,8 +211,9 @@ def _legend(
         axes.plot([], [], linestyle=style, color=theme.ink, linewidth=1.1, label=name)[0]
         for style, name in lines
     ]
+    interval = axes.plot([], [], color=theme.ink, alpha=0.22, linewidth=1, label="95 % interval")
     figure.legend(
-        handles=[*handles, *more], loc="outside lower left", ncols=5, alignment="left",
+        handles=[*handles, *more, *interval], loc="outside lower left", ncols=5, alignment="left",
         title="Points of two tasks cannot be compared. Faint: another point of the task is nowhere "
         "worse in success, PSNR, rows and gradients, was told no more, and is better in one.",
         title_fontsize=8,
