@@ -486,6 +486,11 @@ def farthest(found: np.ndarray, wanted: np.ndarray | Tensor) -> float:
     return float(np.abs(np.asarray(found) - np.asarray(wanted)).max())
 
 
+def apart(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference, relative to the largest value or 1."""
+    return farthest(found, wanted) / max(1.0, float(np.abs(wanted).max()))
+
+
 def compare(
     editor: Editor, unet: UNet2DConditionModel, case: Case, *, form: str = "overwriting"
 ) -> Reference:
@@ -674,14 +679,21 @@ def planned(editor: Editor, case: Case) -> tuple[RunView, Job, list[Plan], Traje
     return run, job, made.host.plan(run), trajectory
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("fp64", 1e-12), ("fp32", 1e-5)])
 @pytest.mark.parametrize(
     "name", ["windows-generated", "several-blend-direct", "words-refine-direct", "ddim"]
 )
-def test_the_planner_changes_no_single_step_in_fp32(editor32: Editor, name: str):
-    """From equal latents: every latent a step moves, and every map it reads."""
+def test_the_planner_changes_no_single_step(
+    editor: Editor, editor32: Editor, name: str, precision: str, allowed: float
+):
+    """From equal latents: every latent a step moves, and every map it reads.
+
+    Relative to its size: guidance by 7.5 makes latents of up to 6 here, and rounding as large.
+    """
     case = PLANNED[name]
-    session = editor32.session
-    run, job, plans, _ = planned(editor32, case)
+    chosen = {"fp64": editor, "fp32": editor32}[precision]
+    session = chosen.session
+    run, job, plans, _ = planned(chosen, case)
     sizes = session.info.sizes(run.latent)
     short, full = (compile_plans(plans, job, sizes, reduce=on) for on in (True, False))
     rng = np.random.default_rng(2)
@@ -701,24 +713,23 @@ def test_the_planner_changes_no_single_step_in_fp32(editor32: Editor, name: str)
         for shown, rows in one.noise.items():
             for mine, theirs in zip(rows, other.noise[shown], strict=True):
                 if mine is not None and theirs is not None:
-                    error = farthest(found.noise[mine], wanted.noise[theirs])
-                    worst = max(worst, error)
+                    worst = max(worst, apart(found.noise[mine], wanted.noise[theirs]))
             after = [
                 run.scheduler.forward(
                     latents[shown], guided(output.noise, *step.noise[shown], 7.5), one.index
                 )
                 for output, step in ((found, one), (wanted, other))
             ]
-            worst = max(worst, farthest(*after))
+            worst = max(worst, apart(*after))
         slots = {slot.name: slot for slot in other.reads}
         assert {slot.name for slot in one.reads} == set(slots)
         for slot in one.reads:
             twin = slots[slot.name]
-            worst = max(worst, farthest(
+            worst = max(worst, apart(
                 found.reads[slot.stride][slot.row, slot.first : slot.last],
                 wanted.reads[twin.stride][twin.row, twin.first : twin.last],
             ))  # fmt: skip
-    assert worst <= 1e-5
+    assert worst <= allowed
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Two attentions that share a query, for one, end TensorRT-RTX 1.7.1 with a segmentation fault. The
 child also takes its memory along, which is several times the weights.
 
-It is sent one JSON object; it answers with one a line, and the bytes after the last:
+It is given one JSON object on stdin; it answers with one a line, and the bytes after the last:
 
     {"what": "building", "share": 0.25}
     {"bytes": 11377724}
@@ -59,29 +59,23 @@ def build_apart(
         "digest": order.key(library).digest,
     }
     command = [sys.executable, "-P", "-m", __name__]
-    with (
-        tempfile.TemporaryFile() as said,
+    # The request is in a file: a pipe breaks where the child ends before it has read.
+    with tempfile.TemporaryFile() as request, tempfile.TemporaryFile() as said:
+        request.write(json.dumps(asked).encode())
+        request.seek(0)
         # A session of its own: an interrupt goes to this process, which ends the child.
-        subprocess.Popen(
+        with subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=request,
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,
-        ) as process,
-    ):
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.flush()
-            data = _answer(cast("BinaryIO", process.stdout), tell)
-        except BrokenPipeError:
-            data = None  # it ended before it was asked
-        except BaseException:
-            process.kill()
-            raise
-        process.wait()
+        ) as process:
+            try:
+                data = _answer(cast("BinaryIO", process.stdout), tell)
+            except BaseException:
+                process.kill()
+                raise
         if data is None:
             said.seek(0)
             raise EngineError(_fate(process.returncode, order, said.read()))
@@ -116,7 +110,7 @@ def _fate(code: int, order: Order, said: bytes) -> str:
 
 def main() -> None:
     """Answer the one request that comes on stdin."""
-    asked: dict[str, Any] = json.loads(sys.stdin.readline())
+    asked: dict[str, Any] = json.load(sys.stdin)
     sys.path[:] = asked["path"]
     importlib.invalidate_caches()
     # What TensorRT prints goes to stderr: only answers reach the parent.

@@ -127,16 +127,20 @@ def test_without_controls_the_unet_is_diffusers_own_bit_for_bit(
 def test_neutral_ports_change_nothing(
     engines: Engines, plain: Plain, base: Any, groups: tuple[Group, ...], latent: tuple[int, int]
 ):
-    engine, ports = engines("fp32"), base(3, latent)
+    engine, ports = engines("fp64"), base(3, latent, np.float64)
     found = engine.step({**ports, **neutral_ports(engine, ports, groups)})
-    assert farthest(found.noise, plain_noise(plain(), ports)) < 1e-6
+    assert farthest(found.noise, plain_noise(plain(torch.float64), ports)) < 1e-13
     assert set(groups) <= found.bound
 
 
-def test_neutral_ports_change_nothing_in_fp64(engines: Engines, plain: Plain, base: Any):
-    engine, ports = engines("fp64"), base(3, (8, 12), np.float64)
+@pytest.mark.parametrize("latent", LATENTS)
+def test_neutral_ports_change_no_more_than_rounding_in_fp32(
+    engines: Engines, plain: Plain, base: Any, latent: tuple[int, int]
+):
+    """How much that is depends on the processor: 1e-6 with AVX-512, 2e-6 with AVX2."""
+    engine, ports = engines("fp32"), base(3, latent)
     found = engine.step({**ports, **neutral_ports(engine, ports, NEUTRAL)})
-    assert farthest(found.noise, plain_noise(plain(torch.float64), ports)) < 1e-13
+    assert farthest(found.noise, plain_noise(plain(), ports)) < 1e-5
 
 
 # Route
