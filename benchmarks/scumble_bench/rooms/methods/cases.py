@@ -10,13 +10,14 @@ Kinds of edits:
 - `colour`: another colour; both prompts name one.
 - `refine`: another colour; the source prompt names none, so that a word is added.
 - `pose`: another pose of a cat or a dog; both prompts name one.
+- `silent_pose`: the same, in prompts that do not name its colour: only the picture says who it is.
 - `crowded`: another colour, in a scene of four things or more.
 - `layout`: a prompt that names one or two things, and the box of one of them. No picture is edited.
 """
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -29,8 +30,8 @@ from scumble_bench.rooms.methods.measures import Bools, Box, Bytes, iou
 
 __all__ = ["KINDS", "Case", "CaseSet", "Kind", "case_of", "draw_cases", "reworded"]
 
-Kind: TypeAlias = Literal["colour", "refine", "pose", "crowded", "layout"]
-KINDS: tuple[Kind, ...] = ("colour", "refine", "pose", "crowded", "layout")
+Kind: TypeAlias = Literal["colour", "refine", "pose", "silent_pose", "crowded", "layout"]
+KINDS: tuple[Kind, ...] = ("colour", "refine", "pose", "silent_pose", "crowded", "layout")
 VISIBLE = 300
 """Fewest pixels that are seen of a thing that is edited: about five cells of the latent."""
 OVERLAP = 0.5
@@ -155,8 +156,7 @@ def case_of(kind: Kind, seed: int) -> Case:
 
 
 def _proposed(kind: Kind, seed: int) -> _Proposal | None:
-    scene = world.scene(seed)
-    return PROPOSED[kind](scene, random.Random(seed * len(KINDS) + KINDS.index(kind)))
+    return PROPOSED[kind](world.scene(seed), random.Random(seed * 5 + CHOICES[kind]))
 
 
 def _rightly_judged(proposal: _Proposal, judge: Judge) -> bool:
@@ -204,8 +204,8 @@ def _crowded(scene: world.Scene, rng: random.Random) -> _Proposal | None:
     return _recoloured(scene, rng) if len(scene.items) >= CROWD else None
 
 
-def _posed(scene: world.Scene, rng: random.Random) -> _Proposal | None:
-    """Propose another pose of an animal whose pose is named."""
+def _posed(scene: world.Scene, rng: random.Random, *, silent: bool = False) -> _Proposal | None:
+    """Propose another pose of an animal whose pose is named; `silent` leaves its colour unsaid."""
     for index, words in _named(scene, rng):
         if words.pose is None:
             continue
@@ -214,9 +214,18 @@ def _posed(scene: world.Scene, rng: random.Random) -> _Proposal | None:
         if not free:
             continue
         pose = rng.choice(free)
-        target = reworded(scene.caption, words.pose, pose)
-        return _proposal(scene, index, scene.caption, target, pose, pose=pose)
+        unsaid = [(words.colour, "")] if silent and words.colour else []
+        source = _changed(scene.caption, unsaid)
+        target = _changed(scene.caption, [*unsaid, (words.pose, pose)])
+        return _proposal(scene, index, source, target, pose, pose=pose)
     return None
+
+
+def _changed(text: str, changes: Iterable[tuple[tuple[int, int], str]]) -> str:
+    """Return a text with several words changed, as `reworded` does it, the last one first."""
+    for span, word in sorted(changes, reverse=True):
+        text = reworded(text, span, word)
+    return text
 
 
 def _laid_out(scene: world.Scene, rng: random.Random) -> _Proposal | None:
@@ -262,6 +271,11 @@ PROPOSED: dict[Kind, Callable[[world.Scene, random.Random], _Proposal | None]] =
     "colour": _recoloured,
     "refine": lambda scene, rng: _recoloured(scene, rng, silent=True),
     "pose": _posed,
+    "silent_pose": lambda scene, rng: _posed(scene, rng, silent=True),
     "crowded": _crowded,
     "layout": _laid_out,
 }
+CHOICES: dict[Kind, int] = {
+    "colour": 0, "refine": 1, "pose": 2, "silent_pose": 2, "crowded": 3, "layout": 4,
+}  # fmt: skip
+"""Of a scene's random choices: kinds that share a number edit the same thing in the same way."""

@@ -59,6 +59,12 @@ CLAIMS: tuple[Claim, ...] = (
           "MasaCtrl", "no control", "identity"),
     Claim("MasaCtrl keeps who is seen no worse than Prompt-to-Prompt", "pose",
           "MasaCtrl", P2P, "identity", SHARE),
+    Claim("MasaCtrl changes the pose where Prompt-to-Prompt does not, with prompts that do not say "
+          "who is seen", "silent_pose", "MasaCtrl", P2P, "pose"),
+    Claim("and keeps who is seen, where the prompt alone does not", "silent_pose",
+          "MasaCtrl", "no control", "identity"),
+    Claim("and keeps who is seen no worse than Prompt-to-Prompt", "silent_pose",
+          "MasaCtrl", P2P, "identity", SHARE),
     Claim("MasaCtrl changes the pose of what is generated where Prompt-to-Prompt does not",
           "generated_pose", "MasaCtrl", P2P, "pose"),
     Claim("and keeps who is seen no worse than Prompt-to-Prompt", "generated_pose",

@@ -93,6 +93,10 @@ ROWS: tuple[Row, ...] = (
     Row("Prompt-to-Prompt, swap", "pose", P2P, {"mode": "replace"}),
     # Windows of no length: the target prompt, sampled from the picture's inverted noise.
     Row("no control", "pose", P2P, {"mode": "replace", "cross_window": 0, "self_window": 0}),
+    Row("MasaCtrl", "silent_pose", "masactrl"),
+    Row("Prompt-to-Prompt, swap", "silent_pose", P2P, {"mode": "replace"}),
+    Row("no control", "silent_pose", P2P,
+        {"mode": "replace", "cross_window": 0, "self_window": 0}),
     Row("MasaCtrl", "generated_pose", "masactrl"),
     Row("Prompt-to-Prompt, swap", "generated_pose", P2P, {"mode": "replace"}),
     Row("no control", "generated_pose", P2P,

@@ -180,6 +180,7 @@ SCORES: Mapping[Task, Callable[[Case, Made, Verdict, Verdict], dict[str, float]]
     "colour": _edited,
     "refine": _edited,
     "pose": _posed,
+    "silent_pose": _posed,
     "generated_pose": _posed_anew,
     "crowded": _edited,
     "layout": _laid_out,

@@ -85,6 +85,12 @@ def test_the_prompts_differ_by_what_is_edited(judge: Judge):
         ]
         assert apart == [(item.pose, case.pose)]
         assert (case.changed & ~case.mask).any(), "another pose lies elsewhere"
+    spoken = draw_cases("pose", COUNT, judge).cases
+    for loud, case in zip(spoken, draw_cases("silent_pose", COUNT, judge).cases, strict=True):
+        assert (case.seed, case.noun, case.pose) == (loud.seed, loud.noun, loud.pose)
+        assert not re.search(rf"\b{case.colour} (\w+ )?{case.noun}", case.source + case.target)
+        for said, unsaid in ((loud.source, case.source), (loud.target, case.target)):
+            assert sorted([*words(unsaid), case.colour]) == sorted(words(said))
     for case in draw_cases("layout", COUNT, judge).cases:
         assert case.source == case.target == world.scene(case.seed).caption
     crowds = [len(world.scene(c.seed).items) for c in draw_cases("crowded", COUNT, judge).cases]
