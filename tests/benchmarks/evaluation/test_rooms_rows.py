@@ -58,14 +58,16 @@ def test_a_plugin_that_cannot_be_loaded_spoils_its_own_row_only(install: Install
 def test_every_inversion_has_a_row_unless_the_method_brings_its_own():
     named = [DIRECT, Named("prox", "proximal", {"threshold": "hard"})]
     rows = rows_for([Named("masactrl", "masactrl"), Named("sdedit", "sdedit")], named, [])
-    told = [(row.name, row.inversion, row.asked.get("inversion_options")) for row in rows]
+    told = [(row.task, row.name, row.inversion, row.asked.get("inversion_options")) for row in rows]
     assert told == [
-        ("MasaCtrl", "direct", None),
-        ("MasaCtrl, prox", "proximal", {"threshold": "hard"}),
+        ("pose", "MasaCtrl", "direct", None),
+        ("pose", "MasaCtrl, prox", "proximal", {"threshold": "hard"}),
+        ("silent_pose", "MasaCtrl", "direct", None),
+        ("silent_pose", "MasaCtrl, prox", "proximal", {"threshold": "hard"}),
         # Of what is generated nothing is inverted.
-        ("MasaCtrl", "direct", None),
-        ("SDEdit", "direct", None),
-        ("SDEdit, strength 0.5", "direct", None),
+        ("generated_pose", "MasaCtrl", "direct", None),
+        ("colour", "SDEdit", "direct", None),
+        ("colour", "SDEdit, strength 0.5", "direct", None),
     ]
 
 
