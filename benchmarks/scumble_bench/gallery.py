@@ -69,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def draw_scenes(folder: Path) -> None:
-    """Draw the held-out scenes that entries edit, and the masks of their things."""
+    """Draw the held-out scenes that entries edit, and the masks that are asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (seed, noun) in SCENES.items():
         scene = world.scene(seed)
-        (mask,) = (item.mask for item in scene.items if item.noun == noun)
         Image.fromarray(scene.image).save(folder / f"{name}.png", optimize=True)
-        Image.fromarray(mask).save(folder / f"{name}-{noun}.png", optimize=True)
+        for item in scene.items:
+            if item.noun == noun:
+                Image.fromarray(item.mask).save(folder / f"{name}-{noun}.png", optimize=True)
 
 
 def page(entries: Sequence[Entry]) -> str:

@@ -36,13 +36,17 @@ class Entry:
         return ("edit", *self.arguments, *STEPS, "--seed", str(self.seed), *files)
 
 
-SCENES: dict[str, tuple[int, str]] = {"lamp": (1_000_000_024, "lamp")}
-"""Pictures that the gallery draws itself: name -> held-out seed, and the thing of its mask."""
+SCENES: dict[str, tuple[int, str | None]] = {
+    "lamp": (1_000_000_024, "lamp"), "pink-dog": (1_000_000_010, None),
+}  # fmt: skip
+"""Pictures that the gallery draws itself: name -> held-out seed, and whose mask, or None."""
 
 DRAWN = "a room with a green sofa and a yellow ball"
 DRAWN_AFTER = "a room with a blue sofa and a yellow ball"
 CAT = "a room with a brown cat and a blue carpet"
 CAT_AFTER = "a room with a brown cat and a yellow carpet"
+DOG = "a bright room with a white carpet and a sitting dog"
+DOG_AFTER = "a bright room with a white carpet and a jumping dog"
 CARPET = "a room with a blue carpet"
 SOFA = "a room with a red sofa"
 
@@ -127,6 +131,21 @@ ENTRIES: tuple[Entry, ...] = (
         "A yellow dog that neither jumps nor stands, its legs and tail lumps. The model draws "
         "fewer than half of the poses named. The room is the same; the window has a second, "
         "fainter frame.",
+        works=False,
+    ),
+    Entry(
+        "who", "MasaCtrl: a colour that no prompt names",
+        (f"{SHOWN}/pink-dog.png", *_prompts(DOG, DOG_AFTER), "--method", "masactrl"),
+        "The dog stays pink, though no prompt says so, and is off the floor. But it has no legs, "
+        "has turned round, and the window is gone.",
+        works=False,
+    ),
+    Entry(
+        "who-alone", "The same by the prompt alone",
+        (f"{SHOWN}/pink-dog.png", *_prompts(DOG, DOG_AFTER), "--method", "prompt_to_prompt",
+         *_set("cross_window=0", "self_window=0")),
+        "The same shape from the same noise, and the dog is black: nothing tells the model who it "
+        "was.",
         works=False,
     ),
     Entry(

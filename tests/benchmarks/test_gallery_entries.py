@@ -10,7 +10,7 @@ from scumble_bench.gallery import ROOT
 from scumble_bench.gallery_entries import ENTRIES, SCENES, SHOWN, Entry
 
 OURS = {f"{SHOWN}/{name}.png" for name in SCENES} | {
-    f"{SHOWN}/{name}-{noun}.png" for name, (_, noun) in SCENES.items()
+    f"{SHOWN}/{name}-{noun}.png" for name, (_, noun) in SCENES.items() if noun
 }
 
 
