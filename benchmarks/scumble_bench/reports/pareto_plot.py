@@ -130,7 +130,7 @@ def _panel(
     axes.set_xlim(min(placed) - 0.12 * room, max([*placed, *ceilings]) + 0.12 * room)
     top = max(point.success_interval[1] for point in points)
     axes.set_ylim(-4, min(104.0, 100 * top + 6))
-    axes.set_xlabel("PSNR outside the edit, dB")
+    axes.set_xlabel("PSNR outside, dB")
     axes.set_ylabel("edits made, %")
     titled(axes, f"Task: {task}", theme, f"{points[0].pictures} pictures")
 
